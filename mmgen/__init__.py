@@ -1,0 +1,54 @@
+"""mmgen: autoregressive image, audio and video generation made fast.
+
+import mmgen
+
+pipe = mmgen.load("emoji-64")
+pipe("a red apple to the left of a cat on a blue background", seed=7).images[0]
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "list_decoders", "list_pipelines", "load"]
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmgen.catalog import Entry
+    from mmgen.decoding.decoder import Decoder
+
+
+def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
+    """Loads a ready-made pipeline or tokenizer, or a pipeline from a local folder.
+
+    Args:
+        name: a name that `mmgen list` shows, or a folder in diffusers' layout.
+        dtype: type of the weights, such as `torch.bfloat16`; None keeps float32.
+        components: components to use instead of the folder's, such as `decoder=...`.
+
+    Returns:
+        A pipeline (`diffusers.DiffusionPipeline`), or a tokenizer.
+
+    Raises:
+        UnknownNameError: there is no such pipeline.
+        WeightsError: its files are missing or damaged.
+    """
+    from mmgen.pipelines.pipeline import load as load_pipeline
+
+    return load_pipeline(name, dtype, **components)
+
+
+def list_pipelines() -> dict[str, Entry]:
+    """The shipped pipelines by name, with medium and family."""
+    from mmgen import catalog
+
+    return catalog.pipelines()
+
+
+def list_decoders() -> dict[str, type[Decoder]]:
+    """The decoders by name."""
+    from mmgen import decoding
+
+    return decoding.decoders()

@@ -1,0 +1,121 @@
+"""A transformer that writes a picture's tokens in raster order."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from mmgen.backbones.blocks import Block, grid_angles
+from mmgen.cache import KVCache
+from mmgen.layout import RasterLayout, Tree
+
+
+class RasterTransformer(ModelMixin, ConfigMixin):
+    """Predicts each token of a grid from a condition and all tokens before it.
+
+    The line a row reads is: condition (P embeddings), the begin token, then the picture's tokens.
+    Queries are rotated by the coordinate of the token they predict and keys by that of the token
+    they hold, so "the token above" is one relative offset everywhere, row starts included.
+
+    Args:
+        vocabulary_size: codes V a token is chosen from; id V is the begin token.
+        height: rows of the grid.
+        width: columns of the grid.
+        condition_length: embeddings P of the condition.
+        size: channels C of the stream.
+        layers: number of blocks.
+        heads: attention heads H.
+        hidden_size: channels inside the feed-forward.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        vocabulary_size: int = 1024,
+        height: int = 16,
+        width: int = 16,
+        condition_length: int = 7,
+        size: int = 256,
+        layers: int = 5,
+        heads: int = 4,
+        hidden_size: int = 768,
+    ) -> None:
+        super().__init__()
+        self.layout = RasterLayout(height, width)
+        self.vocabulary_size = vocabulary_size
+        self.condition_length = condition_length
+        self.token_embedding = nn.Embedding(vocabulary_size + 1, size)
+        self.target_embedding = nn.Embedding(self.layout.length, size)
+        self.blocks = nn.ModuleList(Block(size, heads, hidden_size) for _ in range(layers))
+        self.norm = nn.RMSNorm(size, eps=1e-6)
+        self.head = nn.Linear(size, vocabulary_size, bias=False)
+        nn.init.normal_(self.token_embedding.weight, std=0.5)
+        nn.init.normal_(self.target_embedding.weight, std=0.2)
+        nn.init.zeros_(self.head.weight)
+        self._angles: Tensor | None = None
+
+    @property
+    def begin_token(self) -> int:
+        """The id fed before the first token of a picture."""
+        return self.vocabulary_size
+
+    def new_cache(self, rows: int, slack: int) -> KVCache:
+        """A cache for `rows` lines with room for a window of `slack` tokens past their end."""
+        heads, size = self.config.heads, self.config.size
+        capacity = self.condition_length + 1 + self.layout.length + slack
+        return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device)
+
+    def prefill(self, condition: Tensor, cache: KVCache) -> None:
+        """Reads a condition [R, P, C] into an empty cache."""
+        self._run(condition, cache.open(condition.shape[1]), cache)
+
+    def forward(self, tokens: Tensor, cache: KVCache, tree: Tree | None = None) -> Tensor:
+        """Logits of what follows each of the given tokens, which are added to the cache.
+
+        Args:
+            tokens: int64 [R, L], the next tokens of each row's line: the begin token, then codes.
+            cache: holds the condition and the tokens before.
+            tree: how the tokens branch; None where each follows the one before.
+
+        Returns:
+            Logits [R, L, V].
+        """
+        positions = cache.open(tokens.shape[1], tree)
+        return self.head(self.norm(self._run(self._embed(tokens, positions), positions, cache)))
+
+    def teacher_forced(self, condition: Tensor, tokens: Tensor) -> Tensor:
+        """Logits [R, N, V] of whole pictures at once, for training.
+
+        Args:
+            condition: embeddings [R, P, C].
+            tokens: int64 [R, N].
+        """
+        begin = torch.full_like(tokens[:, :1], self.begin_token)
+        line = torch.arange(condition.shape[1] + tokens.shape[1], device=tokens.device)[None]
+        embedded = self._embed(torch.cat((begin, tokens[:, :-1]), dim=1), line[:, condition.shape[1] :])
+        hidden = self._run(torch.cat((condition, embedded), dim=1), line, None)
+        return self.head(self.norm(hidden[:, condition.shape[1] :]))
+
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        target = (positions - self.condition_length).clamp(max=self.layout.length - 1)
+        return self.token_embedding(tokens) + self.target_embedding(target)
+
+    def _run(self, x: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
+        if self._angles is None or self._angles.device != x.device:
+            self._angles = self._line_angles().to(x.device)
+        last = self._angles.shape[2] - 1
+        query_angles, key_angles = (table[:, positions.clamp(max=last)].unsqueeze(-2) for table in self._angles)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, query_angles, key_angles, cache, layer)
+        return x
+
+    def _line_angles(self) -> Tensor:
+        """float32 [2, 2, P + 1 + N, D/2]: angles of queries (of what is predicted) and keys (of what is held)."""
+        grid = self.layout.coordinates()
+        before = torch.arange(-self.condition_length - 1, 0)[:, None].expand(-1, 2)
+        held = torch.cat((before, grid))
+        predicted = torch.cat((before[:-1], grid, grid[-1:]))
+        head_size = self.config.size // self.config.heads
+        return torch.stack([grid_angles(coordinates, head_size) for coordinates in (predicted, held)])

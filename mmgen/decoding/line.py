@@ -1,0 +1,102 @@
+"""The lines a decoder writes: what is committed, what is drafted, and how far each row has come."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmgen.decoding.decoder import Generation
+from mmgen.sessions.session import Session
+
+
+class Line:
+    """Token lines of a batch, ragged by nature.
+
+    Slot j of row b's window is position `committed[b] + j`. One column stands before the tokens for
+    the begin token, and `window` columns after them, so that every row can always write a whole window.
+
+    Args:
+        session: whose lines are written.
+        window: most tokens of one evaluation, L.
+    """
+
+    def __init__(self, session: Session, window: int) -> None:
+        batch, length, device = session.batch, session.length, session.device
+        self.session, self.length, self.window = session, length, window
+        self.buffer = torch.full((batch, 1 + length + window), session.begin_token, device=device)
+        self.committed = torch.zeros(batch, dtype=torch.long, device=device)
+        self.evaluations = torch.zeros(batch, dtype=torch.long, device=device)
+        padding = torch.full((batch, window), -1, device=device)
+        self._known = torch.cat((session.known, padding), dim=1)
+        self._all_known_from = _all_known_from(session.known)
+        self._passes = 0
+        self._slots = torch.arange(window, device=device)
+
+    @property
+    def generation(self) -> Generation:
+        """A view of the lines as they stand."""
+        return Generation(self.buffer[:, 1 : 1 + self.length], self.committed, self.evaluations)
+
+    def unfinished(self) -> bool:
+        """Whether any row still lacks tokens; asks the device only once that could be false."""
+        if self._passes * self.window < self.length and not self.session.constrained:
+            return True
+        return bool((self.committed < self.length).any())
+
+    def positions(self, slots: int | None = None) -> Tensor:
+        """Positions of the window's slots: int64 [B, slots]."""
+        return self.committed[:, None] + self._slots[:slots]
+
+    def known(self, slots: int | None = None) -> Tensor:
+        """Tokens the slots must hold, -1 where free: int64 [B, slots]."""
+        return self._known.gather(1, self.positions(slots).clamp(max=self._known.shape[1] - 1))
+
+    def inputs(self, slots: int) -> Tensor:
+        """What an evaluation of `slots` positions reads: the last committed token, then drafts but the last."""
+        return self.buffer.gather(1, self.positions(slots))
+
+    def draft(self, tokens: Tensor) -> None:
+        """Lays drafts [B, L] on the slots of the window."""
+        self.buffer.scatter_(1, 1 + self.positions(tokens.shape[1]), tokens)
+
+    def token_at(self, positions: Tensor) -> Tensor:
+        """Tokens, committed or drafted, at positions [B, M]; the begin token before the first."""
+        return self.buffer.gather(1, 1 + positions.clamp(min=-1))
+
+    def commit(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        """Makes the first `counts` [B] of `tokens` [B, L] final, as far as the line goes.
+
+        Where all that is left of a row is known, it is finished with it, at no cost.
+
+        Returns:
+            int64 [B], how many tokens were committed from `tokens`; 0 for finished rows.
+        """
+        counts = torch.minimum(counts, self.length - self.committed)
+        slots = self._slots[: tokens.shape[1]]
+        index = 1 + self.positions(tokens.shape[1])
+        kept = torch.where(slots < counts[:, None], tokens, self.buffer.gather(1, index))
+        self.buffer.scatter_(1, index, kept)
+        self.evaluations = self.evaluations + (self.committed < self.length)
+        self.committed = self.committed + counts
+        if self.session.constrained:
+            self._finish_known()
+        self._passes += 1
+        self.session.rewind(self.committed)
+        return counts
+
+    def _finish_known(self) -> None:
+        rest_known = self.committed >= self._all_known_from
+        self.committed = torch.where(rest_known, self.length, self.committed)
+        known, line = self.session.known, self.buffer[:, 1 : 1 + self.length]
+        line.copy_(torch.where(rest_known[:, None] & (known >= 0), known, line))
+
+
+def _all_known_from(known: Tensor) -> Tensor:
+    """int64 [B]: the first position from which on every token of a row is known."""
+    trailing = (known >= 0).flip(1).long().cumprod(1).sum(1)
+    return known.shape[1] - trailing
+
+
+def leading(keep: Tensor) -> Tensor:
+    """Length of the run of true values each row of `keep` [B, L] starts with: int64 [B]."""
+    return keep.long().cumprod(1).sum(1)

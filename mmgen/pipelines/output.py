@@ -1,0 +1,57 @@
+"""What pipelines return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from diffusers.utils import BaseOutput
+
+
+@dataclass
+class Statistics(BaseOutput):
+    """How one item was made. Read by attribute or by key.
+
+    Attributes:
+        prompt: what was asked for.
+        seed: the seed of its noise.
+        pipeline: name of the pipeline.
+        decoder: name of the decoder.
+        law: `exact`, `bounded` or `heuristic`: what the decoder promises about the tokens.
+        tokens: tokens that were drawn (given ones are not counted).
+        evaluations: evaluations of the model the item took part in.
+        tokens_per_evaluation: the two, divided.
+        seconds: wall-clock time of the call divided by the items drawn in it.
+        complete: False where the call was interrupted before the item's last token.
+        options: the decoder's options.
+        sampling: guidance, temperature, top_k and top_p.
+        revision: first characters of a hash over the pipeline's weights and configuration.
+    """
+
+    prompt: str
+    seed: int
+    pipeline: str
+    decoder: str
+    law: str
+    tokens: int
+    evaluations: int
+    tokens_per_evaluation: float
+    seconds: float
+    complete: bool
+    options: dict[str, Any]
+    sampling: dict[str, Any]
+    revision: str
+
+
+@dataclass
+class ImageOutput(BaseOutput):
+    """Pictures and how each was made.
+
+    Attributes:
+        images: one per prompt and repetition, prompts in order: PIL pictures, or an array [B, H, W, 3]
+            in [0, 1], a tensor [B, 3, H, W] in [0, 1], or codes [B, 1, h, w], by `output_type`.
+        statistics: one per picture.
+    """
+
+    images: Any
+    statistics: list[Statistics]

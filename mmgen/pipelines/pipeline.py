@@ -1,0 +1,170 @@
+"""What all pipelines share: loading, saving, and the checks every call makes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DiffusionPipeline
+
+from mmgen import catalog, decoding
+from mmgen.checkpoints.folder import load_model
+from mmgen.decoding.decoder import Decoder
+from mmgen.errors import OptionError, UnknownNameError, WeightsError
+from mmgen.rng import MAXIMUM_SEED
+
+PIPELINES = {"TextToImagePipeline": "mmgen.pipelines.text_to_image"}
+"""Modules of the pipeline classes that a `model_index.json` may name."""
+
+
+class Pipeline(DiffusionPipeline):
+    """Base of the pipelines.
+
+    Folders have diffusers' layout. Components are of fixed classes, given by `component_types`; a
+    folder never decides what is imported.
+    """
+
+    component_types: ClassVar[dict[str, type]]
+    medium: ClassVar[str]
+    _revision: tuple[tuple, str] | None = None
+    family: ClassVar[str]
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, dtype: torch.dtype | None = None, **components: Any) -> Pipeline:
+        """Loads a pipeline from a shipped name or a local folder.
+
+        Args:
+            path: a name that `mmgen list` shows, or a folder with a `model_index.json`.
+            dtype: type of the weights; None keeps float32.
+            components: components to use instead of the folder's.
+
+        Raises:
+            UnknownNameError: there is no such pipeline, or one of another class.
+            WeightsError: the folder is incomplete or damaged.
+        """
+        folder = catalog.find(str(path))
+        index = catalog.read_json(folder / "model_index.json")
+        if index.get("_class_name") != cls.__name__:
+            raise UnknownNameError("pipeline class", index.get("_class_name"), [cls.__name__])
+        shared = catalog.describe(folder)["shared"]
+        for name, kind in cls.component_types.items():
+            if name not in components:
+                components[name] = load_model(kind, _component_folder(folder, name, shared), dtype)
+        if "decoder" not in components:
+            components["decoder"] = _load_decoder(folder / "decoder")
+        pipe = cls(**components, sampling=index.get("sampling"))
+        pipe.register_to_config(_name_or_path=folder.name)
+        return pipe
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+        """Writes a complete folder: every component, the index, the medium and the family."""
+        super().save_pretrained(save_directory, **options)
+        folder = Path(save_directory)
+        about = catalog.json.dumps({"medium": self.medium, "family": self.family}, indent=2)
+        (folder / catalog.DESCRIPTION).write_text(about + "\n", encoding="utf-8")
+        for path in folder.rglob("*.safetensors"):
+            path.chmod(0o644)  # safetensors keeps files to their owner, which breaks shared folders
+
+    @property
+    def revision(self) -> str:
+        """Twelve hexadecimal digits of a hash over all weights."""
+        state = {
+            f"{name}.{key}": tensor
+            for name in self.component_types
+            for key, tensor in sorted(getattr(self, name).state_dict().items())
+        }
+        versions = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values())
+        if self._revision is None or self._revision[0] != versions:
+            digest = hashlib.sha256()
+            for key, tensor in state.items():
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            self._revision = (versions, digest.hexdigest()[:12])
+        return self._revision[1]
+
+    def choose_decoder(self, decoder: str | Decoder | None, options: dict[str, Any] | None) -> Decoder:
+        """The decoder of a call: by name with options, an object, or the pipeline's own."""
+        if decoder is None and not options:
+            return self.decoder
+        if decoder is None:
+            return decoding.make(self.decoder.name, **(self.decoder.options() | (options or {})))
+        if not isinstance(decoder, str | Decoder):
+            raise OptionError("decoder", decoder, f"a decoder or its name: {', '.join(decoding.decoders())}")
+        return decoding.make(decoder, **(options or {}))
+
+
+def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
+    """Loads a pipeline or tokenizer; see `mmgen.load`."""
+    if name in catalog.tokenizers():
+        from mmgen.tokenizers.patch_vq import PatchVQ
+
+        return load_model(PatchVQ, catalog.tokenizers()[name], dtype)
+    folder = catalog.find(name)
+    kind = catalog.read_json(folder / "model_index.json").get("_class_name")
+    if kind not in PIPELINES:
+        raise UnknownNameError("pipeline class", kind, PIPELINES)
+    return getattr(importlib.import_module(PIPELINES[kind]), kind).from_pretrained(name, dtype, **components)
+
+
+def choose_seeds(
+    seed: int | Sequence[int] | None,
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    prompts: int,
+    per_prompt: int,
+) -> list[int]:
+    """One seed for each item.
+
+    A number is the seed of every prompt's first item, and the next items count up from it. A list has a
+    seed for each prompt, counted up likewise, or one for each item. A generator (or a list with one for
+    each item) draws them; without any, they are random.
+
+    Raises:
+        OptionError: a list of another length, or a seed out of range.
+    """
+    items = prompts * per_prompt
+    if generator is not None:
+        generators = [generator] * items if isinstance(generator, torch.Generator) else list(generator)
+        if len(generators) != items:
+            raise OptionError("generator", f"{len(generators)} generators", f"one, or {items}: one for each item")
+        return [int(torch.randint(MAXIMUM_SEED, (), generator=g, device=g.device)) for g in generators]
+    if seed is None:
+        return [secrets.randbelow(2**32) for _ in range(items)]
+    if isinstance(seed, int) and not isinstance(seed, bool):
+        seeds = [seed] * prompts
+    elif isinstance(seed, Sequence) and not isinstance(seed, str):
+        seeds = list(seed)
+    else:
+        raise OptionError("seed", seed, "a whole number or a list of them")
+    if len(seeds) == items and per_prompt > 1 and len(seeds) != prompts:
+        chosen = seeds
+    elif len(seeds) == prompts:
+        chosen = [seed + i for seed in seeds for i in range(per_prompt)]
+    else:
+        raise OptionError("seed", f"{len(seeds)} seeds", f"one number, {prompts} (one a prompt) or {items}")
+    for value in chosen:
+        if type(value) is not int or not 0 <= value <= MAXIMUM_SEED:
+            raise OptionError("seed", value, f"a whole number from 0 to {MAXIMUM_SEED}")
+    return chosen
+
+
+def _component_folder(folder: Path, name: str, shared: dict[str, str]) -> Path:
+    if name not in shared:
+        return folder / name
+    shipped = catalog.tokenizers()
+    if shared[name] not in shipped:
+        raise WeightsError(folder, f"shares the tokenizer {shared[name]!r}, which is not shipped", "reinstall mmgen")
+    return shipped[shared[name]]
+
+
+def _load_decoder(folder: Path) -> Decoder:
+    config = catalog.read_json(folder / Decoder.config_name)
+    kinds = {kind.__name__: kind for kind in decoding.decoders().values()}
+    kind = kinds.get(config.get("_class_name", ""))
+    if kind is None:
+        raise UnknownNameError("decoder class", config.get("_class_name"), kinds)
+    return decoding.make(kind.name, **{key: value for key, value in config.items() if not key.startswith("_")})

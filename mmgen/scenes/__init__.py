@@ -1,0 +1,1 @@
+"""Captioned scenes: the world of the shipped image models. Captions, pictures, and their meaning."""

@@ -1,0 +1,39 @@
+"""Batches of captioned scenes for the recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgen.scenes.grammar import Scene
+from mmgen.scenes.render import is_held_out, render, sample_scene
+
+
+def draw_batch(
+    seed: tuple[int, ...], count: int, objects: Sequence[str], held_out: bool = False
+) -> tuple[list[Scene], Tensor]:
+    """Draws scenes at random and their pictures.
+
+    Args:
+        seed: decides the batch.
+        held_out: draw only combinations kept out of training; otherwise only the others.
+
+    Returns:
+        Scenes, and pictures [count, 3, 64, 64] in [-1, 1].
+    """
+    generator = np.random.default_rng(seed)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_scene(generator, objects)
+        if is_held_out(scene) == held_out:
+            scenes.append(scene)
+    return scenes, to_images([render(scene, generator) for scene in scenes])
+
+
+def to_images(pictures: Sequence[np.ndarray]) -> Tensor:
+    """uint8 pictures [H, W, 3] to one tensor [B, 3, H, W] in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1
