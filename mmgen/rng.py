@@ -45,7 +45,7 @@ class Rng:
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         for seed in seeds:
-            if not isinstance(seed, int) or not 0 <= seed <= MAXIMUM_SEED:
+            if type(seed) is not int or not 0 <= seed <= MAXIMUM_SEED:
                 raise OptionError("seed", seed, f"a whole number from 0 to {MAXIMUM_SEED}")
         self._keys = _mix(torch.tensor(list(seeds), dtype=torch.long, device=device) + _GOLDEN)
         self._table: Tensor | None = None
@@ -84,7 +84,7 @@ class Rng:
         positions = positions.clamp(max=length - 1)
         if rows * length * size * 4 > _TABLE_BYTES:
             return self.exponential(Purpose.TOKEN, positions, size)
-        if self._table is None:
+        if self._table is None or tuple(self._table.shape) != (rows, length, size):
             line = torch.arange(length, device=positions.device).expand(rows, -1)
             self._table = self.exponential(Purpose.TOKEN, line, size)
         row = torch.arange(rows, device=positions.device)[:, None]

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from mmgen.errors import OptionError
 
+_COLDEST = 1e-6
+"""Below this temperature quotients leave the range of float32, and the likeliest token is the answer."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -63,7 +66,7 @@ class Sampling:
         logits = conditional.float()
         if unconditional is not None:
             logits = unconditional.float().lerp(logits, self.guidance)
-        if self.temperature == 0:
+        if self.temperature < _COLDEST:
             return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
         logits = logits / self.temperature
         if 0 < self.top_k < logits.shape[-1]:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from mmgen.decoding.decoder import Decoder, Generation
-from mmgen.decoding.line import Line, leading
+from mmgen.decoding.line import Line, longest_known_run
 from mmgen.rng import Rng, race
 from mmgen.sessions.session import Session
-
-_LONGEST_KNOWN_RUN = 64
 
 
 @dataclass
@@ -29,23 +27,16 @@ class Autoregressive(Decoder):
 
     @torch.no_grad()
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
-        window = 1 + _longest_known_run(session)
+        window = 1 + longest_known_run(session.known)
         session.open(window)
         line = Line(session, window)
         while line.unfinished():
-            known = line.known()
-            if window > 1:
+            runs = line.known_runs()
+            width = 1 + int(runs.max()) if session.constrained else 1
+            known = line.known(width)
+            if width > 1:
                 line.draft(known.clamp(min=0))
-            probs = session.score(line.inputs(window))
-            noise = rng.token_noise(line.positions(), session.vocabulary_size, session.length)
-            tokens = torch.where(known >= 0, known, race(probs, noise))
-            line.commit(tokens, leading(known >= 0) + 1)
+            probs = session.score(line.inputs(width))
+            noise = rng.token_noise(line.positions(width), session.vocabulary_size, session.length)
+            line.commit(torch.where(known >= 0, known, race(probs, noise)), runs + 1)
             yield line.generation
-
-
-def _longest_known_run(session: Session) -> int:
-    longest = run = torch.zeros(session.batch, dtype=torch.long, device=session.known.device)
-    for known in (session.known >= 0).unbind(1):
-        run = (run + 1) * known
-        longest = torch.maximum(longest, run)
-    return min(int(longest.max()), _LONGEST_KNOWN_RUN)

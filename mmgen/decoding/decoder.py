@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -70,17 +71,13 @@ class Decoder(SchedulerMixin, ConfigMixin):
         self.register_to_config(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
-        """Writes the lines of a session, yielding after every evaluation; the same object is updated in place."""
+        """Writes the lines of a session, yielding after every evaluation."""
         raise NotImplementedError(f"{type(self).__name__} does not define steps")
 
     @torch.no_grad()
     def generate(self, session: Session, rng: Rng) -> Generation:
         """Writes the lines of a session to their end."""
-        generation = None
-        for generation in self.steps(session, rng):
-            pass
-        assert generation is not None
-        return generation
+        return deque(self.steps(session, rng), maxlen=1).pop()
 
     def options(self) -> dict[str, Any]:
         """The options by name."""

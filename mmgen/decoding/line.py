@@ -51,6 +51,10 @@ class Line:
         """Tokens the slots must hold, -1 where free: int64 [B, slots]."""
         return self._known.gather(1, self.positions(slots).clamp(max=self._known.shape[1] - 1))
 
+    def known_runs(self) -> Tensor:
+        """How many known tokens each row's window starts with: int64 [B]."""
+        return leading(self.known() >= 0)
+
     def inputs(self, slots: int) -> Tensor:
         """What an evaluation of `slots` positions reads: the last committed token, then drafts but the last."""
         return self.buffer.gather(1, self.positions(slots))
@@ -95,6 +99,15 @@ def _all_known_from(known: Tensor) -> Tensor:
     """int64 [B]: the first position from which on every token of a row is known."""
     trailing = (known >= 0).flip(1).long().cumprod(1).sum(1)
     return known.shape[1] - trailing
+
+
+def longest_known_run(known: Tensor) -> int:
+    """Length of the longest run of known tokens in any row of `known` [B, N], -1 where free."""
+    longest = run = torch.zeros_like(known[:, 0])
+    for held in (known >= 0).unbind(1):
+        run = (run + 1) * held
+        longest = torch.maximum(longest, run)
+    return int(longest.max())
 
 
 def leading(keep: Tensor) -> Tensor:

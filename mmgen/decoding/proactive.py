@@ -34,7 +34,7 @@ class Proactive(CoupledJacobi):
     paper = "Kang et al. 2026, arXiv 2603.18599"
 
     branching: int = option(3, "candidates at each of the first slots", minimum=2, maximum=8)
-    depth: int = option(2, "slots that have candidates", minimum=1, maximum=4)
+    depth: int = option(2, "slots that have candidates", minimum=1, maximum=3)
 
     @property
     def extra_nodes(self) -> int:  # type: ignore[override]
@@ -42,7 +42,8 @@ class Proactive(CoupledJacobi):
 
     def verify(self, session: Session, drafts: Drafts, inputs: Tensor, known: Tensor, slots: Slots) -> Outcome:
         length = inputs.shape[1]
-        topology = _topology(length, self.branching, min(self.depth, length - 1))
+        # Never from `length`, which depends on other rows; the narrowest adaptive window has room for every depth.
+        topology = _topology(length, self.branching, min(self.depth, self.window - 1, session.length - 1))
         candidates = self._candidates(drafts, topology.depth, slots)
         extra = candidates[:, topology.extra_slots, topology.extra_choices]
         scored = session.score(torch.cat((inputs, extra), dim=1), topology.tree)

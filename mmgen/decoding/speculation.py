@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 from mmgen.decoding.decoder import Decoder, Generation, option
 from mmgen.decoding.drafters.drafter import Context, Drafter
 from mmgen.decoding.drafters.initial import INITIALISATIONS
-from mmgen.decoding.line import Line, leading
+from mmgen.decoding.line import Line, leading, longest_known_run
 from mmgen.rng import Rng
 from mmgen.sessions.session import Session
 
@@ -125,9 +125,10 @@ class Speculation(Decoder):
     @torch.no_grad()
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
         window = min(self.window, session.length)
-        session.open(window + self.extra_nodes)
-        line, drafter = Line(session, window), INITIALISATIONS[self.initialisation]()
-        widths = _Widths(line, self.adaptive)
+        reach = max(window, min(1 + longest_known_run(session.known), session.length))
+        session.open(reach + self.extra_nodes)
+        line, drafter = Line(session, reach), INITIALISATIONS[self.initialisation]()
+        widths = _Widths(line, window, self.adaptive)
         filled = torch.zeros_like(line.committed)
         drafts, probs, start = None, None, line.committed
         while line.unfinished():
@@ -140,7 +141,7 @@ class Speculation(Decoder):
             counts = line.commit(outcome.tokens, torch.minimum(outcome.counts, widths.widths))
             filled = (widths.widths - counts).clamp(min=0)
             probs = outcome.probs
-            drafts = self._carry(outcome.carried, probs, counts, window)
+            drafts = self._carry(outcome.carried, probs, counts, reach)
             widths.update(counts)
             yield line.generation
 
@@ -172,31 +173,36 @@ class Speculation(Decoder):
 
 
 class _Widths:
-    """How many slots each row uses. Only committed counts may decide it, or exactness is lost."""
+    """How many slots each row uses. Only committed counts and known tokens may decide it, or exactness is lost.
 
-    def __init__(self, line: Line, adaptive: bool) -> None:
-        self._adaptive, self._window = adaptive, line.window
-        buckets = [bucket for bucket in BUCKETS if bucket < line.window] + [line.window]
+    A run of known tokens is read in one evaluation however long it is, together with the slot behind it.
+    """
+
+    def __init__(self, line: Line, window: int, adaptive: bool) -> None:
+        self._adaptive, self._window = adaptive, window
+        buckets = [bucket for bucket in BUCKETS if bucket < window] + [window]
         self._buckets = torch.tensor(buckets, device=line.committed.device)
         self._average = torch.full_like(line.committed, 4, dtype=torch.float32)
         self._line = line
-        self.widths = torch.full_like(line.committed, line.window)
-        if adaptive:
-            self._choose()
+        self._choose()
 
     def longest(self) -> int:
         """Slots of the next evaluation: the widest row still being written."""
-        if not self._adaptive:
+        if not self._adaptive and not self._line.session.constrained:
             return self._window
         writing = self._line.committed < self._line.length
         return int(torch.where(writing, self.widths, self._buckets[0]).max())
 
     def update(self, counts: Tensor) -> None:
         """Learns how many tokens each row has just committed."""
-        if self._adaptive:
-            self._average = self._average.lerp(counts.float(), 0.3)
-            self._choose()
+        self._average = self._average.lerp(counts.float(), 0.3)
+        self._choose()
 
     def _choose(self) -> None:
-        index = torch.searchsorted(self._buckets, 2 * self._average).clamp(max=len(self._buckets) - 1)
-        self.widths = self._buckets[index]
+        self.widths = torch.full_like(self._line.committed, self._window)
+        if self._adaptive:
+            index = torch.searchsorted(self._buckets, 2 * self._average).clamp(max=len(self._buckets) - 1)
+            self.widths = self._buckets[index]
+        if self._line.session.constrained:
+            needed = (1 + self._line.known_runs()).clamp(max=self._line.window)
+            self.widths = torch.maximum(self.widths, needed)

@@ -52,7 +52,7 @@ _COUNT_WORDS = {"one": 1, "1": 1, "two": 2, "2": 2, "three": 3, "3": 3, "four": 
 _RELATION = re.compile(r"\s(?:to )?(left of|right of|above|over|on top of|below|under|underneath|beneath)\s")
 _RELATION_WORDS = {"over": "above", "on top of": "above", "under": "below", "underneath": "below", "beneath": "below"}
 _POSITION = re.compile(
-    r"\s(?:in|at|on|to|near)(?: upper)?\s"
+    r"\s(?:in|at|on|to|near)\s"
     r"((?:top|upper|bottom|lower)?[ -]?(?:left|right|center|centre|middle)?)(?: corner| side| edge| half)?$"
 )
 _BACKGROUND = re.compile(r"\s(?:(?:on|with|against|in front of)\s)?(\S+) background$")

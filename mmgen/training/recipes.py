@@ -88,7 +88,9 @@ class RasterRecipe:
         transformer = RasterTransformer(**self.transformer).to(device)
         text_encoder = SceneEncoder(size=self.transformer["size"]).to(device)
         checkpoint = work / "backbone.pt"
-        train_backbone(transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile, log)
+        train_backbone(
+            transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile=compile, log=log
+        )
         decoder = decoding.make(self.decoder, **self.decoder_options)
         pipe = TextToImagePipeline(tokenizer, text_encoder, transformer, decoder, self.sampling)
         write_pipeline(pipe.to("cpu"), destination, {"tokenizer": self.tokenizer})

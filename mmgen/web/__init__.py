@@ -1,0 +1,1 @@
+"""The web page: what `python app.py` opens. Needs the extra `web`, which brings gradio."""

@@ -18,7 +18,9 @@ class Context:
     Attributes:
         line: committed tokens, with the carried drafts laid on them.
         filled: int64 [B], slots of each window that hold carried drafts; the rest are empty.
-        probs: the model's probabilities of the last evaluation [B, L, V]; None before the first.
+        probs: the model's probabilities of the last evaluation [B, L, V]; None before the first. A row
+            may look at those of the positions before `committed + filled` only: what was evaluated
+            further on depends on the widths of other rows.
         start: int64 [B], position of the first row of `probs`.
         rng: the noise of the batch.
         draw: int64 [B, 1], numbers the evaluation, for fresh noise.

@@ -52,8 +52,9 @@ class HorizontalSample:
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         if context.probs is None:
             return Uniform().propose(context)
-        law = context.probs[:, -1:].expand(-1, context.line.window, -1)
-        return _draw(context, law)
+        last = (context.line.committed + context.filled - 1 - context.start).clamp(0, context.probs.shape[1] - 1)
+        law = context.probs[torch.arange(len(last), device=last.device), last]
+        return _draw(context, law[:, None].expand(-1, context.line.window, -1))
 
 
 class VerticalSample:
@@ -72,12 +73,19 @@ class VerticalSample:
             shape = (line.session.batch, line.length + line.window, size)
             self._laws = torch.full(shape, 1 / size, device=positions.device)
         if context.probs is not None:
-            slots = torch.arange(context.probs.shape[1], device=positions.device)
-            _scatter_rows(self._laws, context.start[:, None] + slots, context.probs)
+            self._remember(context.probs, context.start, line.committed + context.filled)
         above = (positions - line.session.layout.width).clamp(min=0)
         law = self._laws.gather(1, above[..., None].expand(-1, -1, size))
         evaluated = positions >= line.session.layout.width
         return _draw(context, torch.where(evaluated[..., None], law, 1 / size))
+
+    def _remember(self, probs: Tensor, start: Tensor, end: Tensor) -> None:
+        """Stores the laws [B, L, V] of the positions from `start` [B] up to `end` [B]."""
+        assert self._laws is not None
+        positions = start[:, None] + torch.arange(probs.shape[1], device=probs.device)
+        index = positions[..., None].expand_as(probs)
+        own = (positions < end[:, None])[..., None]
+        self._laws.scatter_(1, index, torch.where(own, probs, self._laws.gather(1, index)))
 
 
 INITIALISATIONS: dict[str, type[Drafter]] = {
@@ -106,7 +114,3 @@ def _draw(context: Context, law: Tensor) -> tuple[Tensor, Tensor]:
     positions = context.line.positions()
     noise = context.rng.exponential(Purpose.DRAFT, positions, law.shape[-1], context.draw)
     return race(law, noise), law
-
-
-def _scatter_rows(table: Tensor, positions: Tensor, rows: Tensor) -> None:
-    table.scatter_(1, positions[..., None].expand(-1, -1, table.shape[-1]), rows)

@@ -1,0 +1,8 @@
+"""The web page: `python app.py [--host HOST] [--port PORT] [--share]`."""
+
+import sys
+
+from mmgen.web.start import main
+
+if __name__ == "__main__":
+    sys.exit(main())

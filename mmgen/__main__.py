@@ -1,0 +1,7 @@
+"""`python -m mmgen` is the command `mmgen`."""
+
+import sys
+
+from mmgen.cli import main
+
+sys.exit(main())

@@ -1,0 +1,162 @@
+"""`mmgen generate`: prompts to pictures in files."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmgen import media
+from mmgen.cli import loading
+from mmgen.cli.prompts import Line, check_prompts, read_prompts
+from mmgen.cli.report import Interrupted, print_json
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture to draw."""
+
+    line: int | None
+    prompt: str
+    seed: int
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What to draw: `mmgen list --objects` shows the words.")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw every line of a UTF-8 text file; - is standard input.")
+    ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A shipped pipeline or a local folder; see `mmgen list`.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of each prompt's first picture, the next ones count up; random if absent.")
+    ] = None,
+    decoder: Annotated[str | None, typer.Option(help="How tokens are decoded; see `mmgen decoders`.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the decoder; repeatable.")
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="Weight of the prompt, 0 to 50; 1 is without guidance.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 to 10; 0 takes the likeliest tokens.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures drawn at the same time.")] = 8,
+    height: Annotated[int | None, typer.Option(help="Pixels; the model's own size by default.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; likewise.")] = None,
+    dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU by default where there is one.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files, made if missing.")] = Path("."),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture.")] = False,
+    metadata: Annotated[
+        bool, typer.Option("--metadata/--no-metadata", help="Write into each file what made it; see `mmgen show`.")
+    ] = True,
+) -> None:
+    """Draw prompts and write PNG files that say how they were made.
+
+    Example: mmgen generate "a red apple to the left of a cat on a blue background" --seed 7 --out out
+    """
+    if (prompt is None) == (prompts is None):
+        raise typer.BadParameter("give either a prompt or --prompts FILE")
+    given = split_options(option or [])
+    lines: list[Line] = [(None, prompt)] if prompt is not None else read_prompts(prompts or "")
+    media.check_folder(out)
+    name = loading.source(pipeline)
+    place = loading.choose_device(device)
+    pipe = loading.load(name, dtype, place)
+    check_prompts(lines, pipe.text_encoder.grammar.parse)
+    settings = {
+        "decoder": decoder,
+        "decoder_options": parse_options(given, decoder, pipe),
+        "guidance": guidance,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "height": height,
+        "width": width,
+    }
+    if seed is None:
+        seed = secrets.randbelow(2**32)
+        print(f"seed {seed}, chosen at random", file=sys.stderr)
+    requests = plan(lines, seed, count)
+    # Nothing is evaluated yet: this checks every setting before the folder is made.
+    pipe.draw(requests[0].prompt, seed=requests[0].seed, **settings)
+    media.make_folder(out)
+    written = 0
+    try:
+        for start in range(0, len(requests), batch):
+            some = requests[start : start + batch]
+            output = pipe([request.prompt for request in some], seed=[request.seed for request in some], **settings)
+            for request, image, statistics in zip(some, output.images, output.statistics, strict=True):
+                path = out / media.file_name(request.prompt, request.seed, request.line)
+                about = media.describe(statistics, name, str(dtype), place) if metadata else None
+                media.write_png(path, image, about)
+                written += 1
+                report(path, {**statistics, "pipeline": name}, json)
+    except KeyboardInterrupt as interruption:
+        raise Interrupted(f"interrupted: {written} of {len(requests)} pictures written to {out}") from interruption
+
+
+def plan(lines: list[Line], seed: int, count: int) -> list[Request]:
+    """One request for each picture, prompts in order.
+
+    Raises:
+        OptionError: a seed is out of range.
+    """
+    from mmgen.pipelines.pipeline import choose_seeds
+
+    seeds = choose_seeds(seed, None, len(lines), count)
+    repeated = [line for line in lines for _ in range(count)]
+    return [Request(line, prompt, seed) for (line, prompt), seed in zip(repeated, seeds, strict=True)]
+
+
+def split_options(words: list[str]) -> dict[str, str]:
+    """`NAME=VALUE` words as a mapping."""
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"--option {word!r}: write NAME=VALUE, such as --option window=16")
+        if name in options:
+            raise typer.BadParameter(f"--option {name} is given twice")
+        options[name] = value
+    return options
+
+
+def parse_options(given: Mapping[str, str], decoder: str | None, pipe: Any) -> dict[str, Any]:
+    """Values as the types the decoder declares; what cannot be read stays text, which the decoder refuses by name.
+
+    Raises:
+        UnknownNameError: there is no such decoder.
+    """
+    from mmgen import decoding
+
+    kind = decoding.make(decoder) if decoder is not None else pipe.decoder
+    types = {option["name"]: option["type"] for option in kind.describe()["options"]}
+    return {name: _parse(value, types.get(name, "str")) for name, value in given.items()}
+
+
+def _parse(value: str, kind: str) -> Any:
+    if kind == "bool":
+        return {"true": True, "false": False}.get(value.lower(), value)
+    try:
+        return {"int": int, "float": float}.get(kind, str)(value)
+    except ValueError:
+        return value
+
+
+def report(path: Path, statistics: Mapping[str, Any], json: bool) -> None:
+    """Says that a picture is written."""
+    if json:
+        print_json({"path": str(path), **statistics})
+        return
+    print(
+        f"{path}  {statistics['decoder']}: {statistics['evaluations']} evaluations,"
+        f" {statistics['tokens_per_evaluation']:.2f} tokens each, {statistics['seconds']:.2f} s",
+        flush=True,
+    )

@@ -1,0 +1,81 @@
+"""`mmgen list` and `mmgen decoders`: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mmgen import catalog
+from mmgen.cli.report import print_json, print_table
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def list_pipelines(
+    json: Json = False,
+    objects: Annotated[bool, typer.Option("--objects", help="List the words that captions may use.")] = False,
+) -> None:
+    """List the shipped pipelines, or the words that captions may use."""
+    if objects:
+        words = caption_words()
+        print_json(words) if json else _print_words(words)
+        return
+    entries = catalog.pipelines().values()
+    if json:
+        print_json([entry.to_dict() for entry in entries])
+    else:
+        print_table(("name", "medium", "family"), [(entry.name, entry.medium, entry.family) for entry in entries])
+
+
+def caption_words() -> dict[str, Any]:
+    """What captions of the shipped image pipeline may say: objects with aliases, colours, positions and the rest."""
+    from mmgen.scenes import grammar
+    from mmgen.scenes.objects import ALIASES
+
+    config = catalog.read_json(catalog.find(catalog.default_pipeline()) / "text_encoder" / "config.json")
+    objects = [
+        {"name": name, "aliases": [alias for alias, object in ALIASES.items() if object == name]}
+        for name in config["objects"]
+    ]
+    return {
+        "objects": objects,
+        "colours": list(grammar.BACKGROUNDS),
+        "positions": list(grammar.POSITIONS),
+        "relations": list(grammar.RELATIONS),
+        "sizes": list(grammar.SIZES),
+        "counts": list(grammar.COUNTS),
+    }
+
+
+def _print_words(words: dict[str, Any]) -> None:
+    print_table(("object", "also called"), [(item["name"], ", ".join(item["aliases"])) for item in words["objects"]])
+    print()
+    for kind in ("colours", "positions", "relations", "sizes", "counts"):
+        print(f"{kind + ':':11}{', '.join(map(str, words[kind]))}")
+
+
+def list_decoders(json: Json = False) -> None:
+    """List the decoders with their law, paper and options."""
+    from mmgen import decoding
+
+    described = [kind.describe() for kind in decoding.decoders().values()]
+    if json:
+        print_json(described)
+        return
+    for about in described:
+        print(f"{about['name']} ({about['law']}): {about['summary']}\n    paper: {about['paper']}")
+        for option in about["options"]:
+            print(f"    --option {option['name']}={_default(option)}  {option['help']}{_limits(option)}")
+
+
+def _default(option: dict[str, Any]) -> str:
+    return str(option["default"]).lower() if option["type"] == "bool" else str(option["default"])
+
+
+def _limits(option: dict[str, Any]) -> str:
+    if "choices" in option:
+        return f" (one of {', '.join(option['choices'])})"
+    if "minimum" in option and "maximum" in option:
+        return f" ({option['minimum']} to {option['maximum']})"
+    return " (true or false)" if option["type"] == "bool" else ""
