@@ -51,13 +51,21 @@ class Tree:
 
     def __init__(self, parents: list[int]) -> None:
         self.parents = tuple(parents)
-        self.depths = [0] * len(parents)
+        depths = [0] * len(parents)
         ancestors = torch.eye(len(parents), dtype=torch.bool)
         for node, parent in enumerate(parents[1:], start=1):
-            self.depths[node] = self.depths[parent] + 1
+            depths[node] = depths[parent] + 1
             ancestors[node] |= ancestors[parent]
+        self.depths = torch.tensor(depths)
+        """int64 [nodes]: steps from node 0."""
         self.ancestors = ancestors
         """bool [nodes, nodes]: which nodes each node sees, itself among them."""
+
+    def to(self, device: torch.device) -> Tree:
+        """The tree with its tensors on a device."""
+        if self.depths.device != device:
+            self.depths, self.ancestors = self.depths.to(device), self.ancestors.to(device)
+        return self
 
     def __len__(self) -> int:
         return len(self.parents)

@@ -1,4 +1,4 @@
-"""Pictures in files, each with what made it: written whole or not at all, read back, and made again. Imports no torch."""
+"""Pictures in files, each with what made it: written whole or not at all, read back, made again. No torch here."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             yield file
         os.replace(temporary, path)
     except OSError as error:
-        raise OutputError(path, f"cannot be written ({_reason(error)})", "free space or choose another folder") from error
+        raise OutputError(
+            path, f"cannot be written ({_reason(error)})", "free space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

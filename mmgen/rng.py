@@ -90,6 +90,13 @@ class Rng:
         row = torch.arange(rows, device=positions.device)[:, None]
         return self._table[row, positions]
 
+    def select(self, rows: Tensor) -> Rng:
+        """The noise of `rows` [B'] alone."""
+        chosen = Rng([], self._keys.device)
+        chosen._keys = self._keys[rows]
+        chosen._table = None if self._table is None else self._table[rows]
+        return chosen
+
     def _key(self, purpose: Purpose, positions: Tensor, draw: Tensor | int) -> Tensor:
         purposes = torch.full_like(self._keys, int(purpose)) * _GOLDEN
         key = _mix(self._keys + purposes)[:, None]

@@ -12,7 +12,9 @@ from mmgen.scenes.grammar import BACKGROUNDS, Grammar
 from mmgen.scenes.objects import ALIASES, CHARACTERS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("pipelines/*/*.md"), *ROOT.glob("tokenizers/*/*.md")])
+DOCUMENTS = sorted(
+    [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("pipelines/*/*.md"), *ROOT.glob("tokenizers/*/*.md")]
+)
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SLOW = ("mmgen train", "mmgen app", "mmgen bench", "mmgen evaluate")
 """Commands that are checked for valid options only."""

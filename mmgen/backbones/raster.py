@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from mmgen.backbones.blocks import Block, grid_angles
+from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
 from mmgen.cache import KVCache
 from mmgen.layout import RasterLayout, Tree
 
@@ -49,7 +51,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         self.token_embedding = nn.Embedding(vocabulary_size + 1, size)
         self.target_embedding = nn.Embedding(self.layout.length, size)
         self.blocks = nn.ModuleList(Block(size, heads, hidden_size) for _ in range(layers))
-        self.norm = nn.RMSNorm(size, eps=1e-6)
+        self.norm = RMSNorm(size)
         self.head = nn.Linear(size, vocabulary_size, bias=False)
         nn.init.normal_(self.token_embedding.weight, std=0.5)
         nn.init.normal_(self.target_embedding.weight, std=0.2)
@@ -63,7 +65,8 @@ class RasterTransformer(ModelMixin, ConfigMixin):
 
     def new_cache(self, rows: int, slack: int) -> KVCache:
         """A cache for `rows` lines with room for a window of `slack` tokens past their end."""
-        heads, size = self.config.heads, self.config.size
+        config: Any = self.config
+        heads, size = config.heads, config.size
         capacity = self.condition_length + 1 + self.layout.length + slack
         return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device)
 
@@ -103,19 +106,20 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         return self.token_embedding(tokens) + self.target_embedding(target)
 
     def _run(self, x: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
-        if self._angles is None or self._angles.device != x.device:
-            self._angles = self._line_angles().to(x.device)
-        last = self._angles.shape[2] - 1
-        query_angles, key_angles = (table[:, positions.clamp(max=last)].unsqueeze(-2) for table in self._angles)
+        if self._angles is None or self._angles.device != x.device or self._angles.dtype != x.dtype:
+            self._angles = self._line_angles().to(x.device, x.dtype)
+        cos, sin = self._angles[:, positions.clamp(max=self._angles.shape[1] - 1)]
         for layer, block in enumerate(self.blocks):
-            x = block(x, query_angles, key_angles, cache, layer)
+            x = block(x, (cos, sin), cache, layer)
         return x
 
     def _line_angles(self) -> Tensor:
-        """float32 [2, 2, P + 1 + N, D/2]: angles of queries (of what is predicted) and keys (of what is held)."""
+        """float32 [2, P + 1 + N, 2, 1, D]: angles of queries (of what is predicted) and keys (of what is held)."""
         grid = self.layout.coordinates()
         before = torch.arange(-self.condition_length - 1, 0)[:, None].expand(-1, 2)
         held = torch.cat((before, grid))
         predicted = torch.cat((before[:-1], grid, grid[-1:]))
-        head_size = self.config.size // self.config.heads
-        return torch.stack([grid_angles(coordinates, head_size) for coordinates in (predicted, held)])
+        config: Any = self.config
+        head_size = config.size // config.heads
+        tables = [grid_angles(coordinates, head_size) for coordinates in (predicted, held)]
+        return torch.stack(tables, dim=2).unsqueeze(-2)

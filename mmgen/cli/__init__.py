@@ -10,14 +10,11 @@ import typer
 
 from mmgen import __version__
 from mmgen.cli import demo, environment, generate, listing, show, workbench
-from mmgen.cli.report import Interrupted, one_line
+from mmgen.cli.report import Interrupted, UsageError, one_line
 from mmgen.errors import MmgenError
 
 TRACEBACK = "MMGEN_TRACEBACK"
 """Environment variable: where it is set, errors come with their traceback."""
-
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""What typer raises for a command line it cannot read; older versions take it from click."""
 
 app = typer.Typer(
     name="mmgen",
@@ -85,7 +82,7 @@ def _complain(error: Exception) -> int:
         print(f"mmgen: {one_line(str(error)) or 'interrupted'}", file=sys.stderr)
         return 130
     if isinstance(error, UsageError):
-        words, code = error.format_message(), 2  # type: ignore[attr-defined]
+        words, code = error.format_message(), 2
     elif isinstance(error, MmgenError):
         words, code = str(error), 1
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 from mmgen import media
 from mmgen.cli import loading
 from mmgen.cli.prompts import Line, check_prompts, read_prompts
-from mmgen.cli.report import Interrupted, print_json
+from mmgen.cli.report import Interrupted, UsageError, print_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def generate(
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the decoder; repeatable.")
     ] = None,
-    guidance: Annotated[float | None, typer.Option(help="Weight of the prompt, 0 to 50; 1 is without guidance.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Weight of the prompt, 0 to 50; 1 is without guidance.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 to 10; 0 takes the likeliest tokens.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
@@ -62,7 +64,7 @@ def generate(
     Example: mmgen generate "a red apple to the left of a cat on a blue background" --seed 7 --out out
     """
     if (prompt is None) == (prompts is None):
-        raise typer.BadParameter("give either a prompt or --prompts FILE")
+        raise UsageError("give either a prompt or --prompts FILE")
     given = split_options(option or [])
     lines: list[Line] = [(None, prompt)] if prompt is not None else read_prompts(prompts or "")
     media.check_folder(out)
@@ -80,13 +82,36 @@ def generate(
         "height": height,
         "width": width,
     }
-    if seed is None:
-        seed = secrets.randbelow(2**32)
-        print(f"seed {seed}, chosen at random", file=sys.stderr)
-    requests = plan(lines, seed, count)
+    requests = plan(lines, secrets.randbelow(2**32) if seed is None else seed, count)
     # Nothing is evaluated yet: this checks every setting before the folder is made.
     pipe.draw(requests[0].prompt, seed=requests[0].seed, **settings)
     media.make_folder(out)
+    if seed is None:
+        print(f"seed {requests[0].seed}, chosen at random", file=sys.stderr)
+    made_with = {"pipeline": name, "dtype": str(dtype), "device": place}
+    draw_files(pipe, requests, settings, batch, out, made_with, metadata, json)
+
+
+def draw_files(
+    pipe: Any,
+    requests: Sequence[Request],
+    settings: Mapping[str, Any],
+    batch: int,
+    out: Path,
+    made_with: Mapping[str, str],
+    metadata: bool,
+    json: bool,
+) -> None:
+    """Draws pictures in batches, writes each to its file and reports it.
+
+    Args:
+        settings: arguments of the pipeline's call beside prompt and seed.
+        made_with: pipeline, dtype and device, as `mmgen.media.describe` takes them.
+        metadata: whether files say what made them.
+
+    Raises:
+        Interrupted: by Ctrl-C; every file that was written is whole.
+    """
     written = 0
     try:
         for start in range(0, len(requests), batch):
@@ -94,10 +119,9 @@ def generate(
             output = pipe([request.prompt for request in some], seed=[request.seed for request in some], **settings)
             for request, image, statistics in zip(some, output.images, output.statistics, strict=True):
                 path = out / media.file_name(request.prompt, request.seed, request.line)
-                about = media.describe(statistics, name, str(dtype), place) if metadata else None
-                media.write_png(path, image, about)
+                media.write_png(path, image, media.describe(statistics, **made_with) if metadata else None)
                 written += 1
-                report(path, {**statistics, "pipeline": name}, json)
+                report(path, {**statistics, "pipeline": made_with["pipeline"]}, json)
     except KeyboardInterrupt as interruption:
         raise Interrupted(f"interrupted: {written} of {len(requests)} pictures written to {out}") from interruption
 
@@ -121,9 +145,9 @@ def split_options(words: list[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"--option {word!r}: write NAME=VALUE, such as --option window=16")
+            raise UsageError(f"--option {word!r}: write NAME=VALUE, such as --option window=16")
         if name in options:
-            raise typer.BadParameter(f"--option {name} is given twice")
+            raise UsageError(f"--option {name} is given twice")
         options[name] = value
     return options
 

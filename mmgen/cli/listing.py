@@ -18,8 +18,8 @@ def list_pipelines(
 ) -> None:
     """List the shipped pipelines, or the words that captions may use."""
     if objects:
-        words = caption_words()
-        print_json(words) if json else _print_words(words)
+        write = print_json if json else _print_words
+        write(caption_words())
         return
     entries = catalog.pipelines().values()
     if json:

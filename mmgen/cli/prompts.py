@@ -19,7 +19,7 @@ _SHOWN = 10
 class PromptsError(PromptError):
     """Lines of a file of prompts that cannot be drawn."""
 
-    def __init__(self, total: int, faults: Sequence[tuple[int | None, str]]) -> None:
+    def __init__(self, total: int, faults: Sequence[tuple[int, str]]) -> None:
         lines = "; ".join(f"line {number}: {fault}" for number, fault in faults[:_SHOWN])
         more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         MmgenError.__init__(self, f"{len(faults)} of {total} prompts cannot be drawn: {lines}{more}")
@@ -54,7 +54,7 @@ def check_prompts(lines: Sequence[Line], parse: Callable[[str], Any]) -> None:
     Raises:
         PromptError: of the prompt, or of all lines that cannot be drawn.
     """
-    faults: list[tuple[int | None, str]] = []
+    faults: list[tuple[int, str]] = []
     for number, prompt in lines:
         try:
             _check_text(prompt)

@@ -7,6 +7,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
+
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""What typer raises for a command line it cannot read; which package defines it depends on typer's version."""
+
 
 class Interrupted(Exception):
     """Ctrl-C, with a line that says how far the command had come."""

@@ -30,18 +30,46 @@ class Line:
         self._known = torch.cat((session.known, padding), dim=1)
         self._all_known_from = _all_known_from(session.known)
         self._passes = 0
+        self._rows = torch.arange(batch, device=device)
+        self._finished = 0
+        self._whole: Generation | None = None
         self._slots = torch.arange(window, device=device)
 
     @property
     def generation(self) -> Generation:
-        """A view of the lines as they stand."""
-        return Generation(self.buffer[:, 1 : 1 + self.length], self.committed, self.evaluations)
+        """The lines as they stand, those of finished rows among them."""
+        own = Generation(self.buffer[:, 1 : 1 + self.length], self.committed, self.evaluations)
+        if self._whole is None:
+            return own
+        self._whole.tokens[self._rows] = own.tokens
+        self._whole.committed[self._rows] = own.committed
+        self._whole.evaluations[self._rows] = own.evaluations
+        return self._whole
 
     def unfinished(self) -> bool:
         """Whether any row still lacks tokens; asks the device only once that could be false."""
         if self._passes * self.window < self.length and not self.session.constrained:
             return True
-        return bool((self.committed < self.length).any())
+        writing = int((self.committed < self.length).sum())
+        self._finished = len(self.committed) - writing
+        return writing > 0
+
+    def retire(self) -> Tensor | None:
+        """Takes finished rows out of the session, once they are a quarter of it: they would cost as the others do.
+
+        Returns:
+            int64 [B'], the rows that stay, by their present index; None where nothing changed.
+        """
+        if 4 * self._finished < len(self.committed):
+            return None
+        rows = (self.committed < self.length).nonzero().squeeze(1)
+        whole = self.generation
+        self._whole = Generation(whole.tokens.clone(), whole.committed.clone(), whole.evaluations.clone())
+        self.session.select(rows)
+        self._rows, self._finished = self._rows[rows], 0
+        self.buffer, self.committed, self.evaluations = self.buffer[rows], self.committed[rows], self.evaluations[rows]
+        self._known, self._all_known_from = self._known[rows], self._all_known_from[rows]
+        return rows
 
     def positions(self, slots: int | None = None) -> Tensor:
         """Positions of the window's slots: int64 [B, slots]."""

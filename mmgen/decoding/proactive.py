@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,7 +44,8 @@ class Proactive(CoupledJacobi):
     def verify(self, session: Session, drafts: Drafts, inputs: Tensor, known: Tensor, slots: Slots) -> Outcome:
         length = inputs.shape[1]
         # Never from `length`, which depends on other rows; the narrowest adaptive window has room for every depth.
-        topology = _topology(length, self.branching, min(self.depth, self.window - 1, session.length - 1))
+        depth = min(self.depth, self.window - 1, session.length - 1)
+        topology = _topology(length, self.branching, depth, inputs.device)
         candidates = self._candidates(drafts, topology.depth, slots)
         extra = candidates[:, topology.extra_slots, topology.extra_choices]
         scored = session.score(torch.cat((inputs, extra), dim=1), topology.tree)
@@ -60,7 +62,7 @@ class Proactive(CoupledJacobi):
             choice, token = self._choose(here, drafts, candidates, level, slots, known[:, level])
             tokens[:, level] = torch.where(alive, token, tokens[:, level])
             alive = alive & (choice >= 0)
-            child = topology.children.to(node.device)[node, choice.clamp(min=0)]
+            child = topology.children[node, choice.clamp(min=0)]
             node = torch.where(alive, child, node)
             path.append(torch.where(alive, child, level + 1))
             counts = counts + alive
@@ -129,11 +131,12 @@ class _Topology(NamedTuple):
     tree: Tree
     depth: int
     children: Tensor
-    extra_slots: list[int]
-    extra_choices: list[int]
+    extra_slots: Tensor
+    extra_choices: Tensor
 
 
-def _topology(length: int, branching: int, depth: int) -> _Topology:
+@functools.lru_cache(maxsize=64)
+def _topology(length: int, branching: int, depth: int, device: torch.device) -> _Topology:
     nodes = {(0,) * level: level for level in range(depth + 1)}
     parents = list(range(-1, length - 1))
     slots, choices = [], []
@@ -148,4 +151,7 @@ def _topology(length: int, branching: int, depth: int) -> _Topology:
     for path, node in nodes.items():
         if path:
             children[nodes[path[:-1]], path[-1]] = node
-    return _Topology(Tree(parents), depth, children, slots, choices)
+    slots_tensor, choices_tensor = (
+        torch.tensor(values, dtype=torch.long, device=device) for values in (slots, choices)
+    )
+    return _Topology(Tree(parents).to(device), depth, children.to(device), slots_tensor, choices_tensor)

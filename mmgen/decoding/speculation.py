@@ -37,6 +37,10 @@ class Drafts(NamedTuple):
         """The drafts of the first `length` slots."""
         return Drafts(self.tokens[:, :length], None if self.laws is None else self.laws[:, :length])
 
+    def select(self, rows: Tensor) -> Drafts:
+        """The drafts of some rows."""
+        return Drafts(self.tokens[rows], None if self.laws is None else self.laws[rows])
+
 
 class Slots(NamedTuple):
     """What a judgement may use beside p and the drafts.
@@ -130,8 +134,15 @@ class Speculation(Decoder):
         line, drafter = Line(session, reach), INITIALISATIONS[self.initialisation]()
         widths = _Widths(line, window, self.adaptive)
         filled = torch.zeros_like(line.committed)
-        drafts, probs, start = None, None, line.committed
+        drafts: Drafts | None = None
+        probs, start = None, line.committed
         while line.unfinished():
+            rows = line.retire()
+            if rows is not None and drafts is not None and probs is not None:
+                rng, drafts, probs = rng.select(rows), drafts.select(rows), probs[rows]
+                filled, start = filled[rows], start[rows]
+                drafter.select(rows)
+                widths.select(rows)
             draw = line.evaluations[:, None]
             drafts = self._fill(drafter, drafts, Context(line, filled, probs, start, rng, draw))
             line.draft(drafts.tokens)
@@ -184,6 +195,7 @@ class _Widths:
         self._buckets = torch.tensor(buckets, device=line.committed.device)
         self._average = torch.full_like(line.committed, 4, dtype=torch.float32)
         self._line = line
+        self.widths = torch.full_like(line.committed, window)
         self._choose()
 
     def longest(self) -> int:
@@ -197,6 +209,10 @@ class _Widths:
         """Learns how many tokens each row has just committed."""
         self._average = self._average.lerp(counts.float(), 0.3)
         self._choose()
+
+    def select(self, rows: Tensor) -> None:
+        """Goes on with `rows` [B'] alone."""
+        self._average, self.widths = self._average[rows], self.widths[rows]
 
     def _choose(self) -> None:
         self.widths = torch.full_like(self._line.committed, self._window)

@@ -90,7 +90,10 @@ def compare(
         raise OptionError("temperature", temperature, "a number above 0")
     sampling = Sampling(temperature=temperature)
     llama = llama_like(backbone)
-    runs = {"ours": lambda: _write(backbone, sampling, seed), "transformers": lambda: _generate(llama, backbone, temperature)}
+    runs = {
+        "ours": lambda: _write(backbone, sampling, seed),
+        "transformers": lambda: _generate(llama, backbone, temperature),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(-1, repeats):
         for name in sorted(runs, reverse=bool(repeat % 2)):
@@ -116,7 +119,7 @@ def llama_like(backbone: RasterTransformer) -> Any:
     """A `transformers.LlamaForCausalLM` of a backbone's shape, dtype and device, with random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    shape = backbone.config
+    shape: Any = backbone.config
     config = LlamaConfig(
         vocab_size=backbone.vocabulary_size + 1,
         hidden_size=shape.size,
@@ -134,7 +137,7 @@ def llama_like(backbone: RasterTransformer) -> Any:
 
 @torch.no_grad()
 def _write(backbone: RasterTransformer, sampling: Sampling, seed: int) -> int:
-    shape = backbone.config
+    shape: Any = backbone.config
     condition = torch.zeros(1, shape.condition_length, shape.size, dtype=backbone.dtype, device=backbone.device)
     session = RasterSession(backbone, condition, condition, sampling)
     return Autoregressive().generate(session, Rng([seed], backbone.device)).tokens.shape[1]
@@ -159,5 +162,5 @@ def _timed(write: Callable[[], int], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _parameters(model: torch.nn.Module) -> int:
+def _parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())

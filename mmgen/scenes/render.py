@@ -23,7 +23,7 @@ SPRITES_PATH = Path(__file__).with_name("sprites.png")
 _SPRITE_PIXELS = 64
 _SHEET_COLUMNS = 8
 
-_OFFSETS = {
+_OFFSETS: dict[str, dict[str, tuple[int, ...]]] = {
     "large": {"start": (0, 1), "middle": (3, 4, 5), "end": (7, 8)},
     "small": {"start": (1, 2), "middle": (5, 6), "end": (9, 10)},
 }

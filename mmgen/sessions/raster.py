@@ -65,14 +65,21 @@ class RasterSession:
             probs = self.sampling.probabilities(logits)
         if not self.constrained:
             return probs
-        depths = torch.arange(tokens.shape[1]) if tree is None else torch.tensor(tree.depths)
-        positions = self._committed[:, None] + depths.to(self.device)
+        depths = torch.arange(tokens.shape[1], device=self.device) if tree is None else tree.depths
+        positions = self._committed[:, None] + depths
         known = self.known.gather(1, positions.clamp(max=self.length - 1))[..., None]
         return torch.where(known < 0, probs, one_hot(known.squeeze(-1).clamp(min=0), self.vocabulary_size).float())
 
     def rewind(self, lengths: Tensor) -> None:
         self._committed = lengths
         self._cache.rewind(self._prompt_length + self._for_all_rows(lengths))
+
+    def select(self, rows: Tensor) -> None:
+        all_rows = torch.cat((rows, rows + self.batch)) if self.sampling.guided else rows
+        self._cache.select(all_rows)
+        self._prompt_length = self._prompt_length[all_rows]
+        self._committed, self.known = self._committed[rows], self.known[rows]
+        self.batch = len(rows)
 
     def follow(self, nodes: Tensor) -> None:
         start = self._prompt_length + self._for_all_rows(self._committed)

@@ -54,5 +54,8 @@ class Session(Protocol):
     def rewind(self, lengths: Tensor) -> None:
         """Keeps only what was read before the last of `lengths` [B] committed tokens: scoring resumes with it."""
 
+    def select(self, rows: Tensor) -> None:
+        """Goes on with `rows` [B'] alone: the others are finished."""
+
     def follow(self, nodes: Tensor) -> None:
         """After `score` with a tree: puts the nodes [B, M] of each row's path in line, as if they had been a chain."""

@@ -8,7 +8,7 @@ from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 
-from mmgen.backbones.blocks import Block, grid_angles
+from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
 from mmgen.errors import SizeError
 from mmgen.layout import RasterLayout
 
@@ -50,7 +50,7 @@ class PatchVQ(ModelMixin, ConfigMixin):
         self.codebook = nn.Parameter(torch.zeros(codebook_size, 3 * patch_size**2), requires_grad=False)
         self.embedding = nn.Embedding(codebook_size, size)
         self.blocks = nn.ModuleList(Block(size, heads, hidden_size) for _ in range(layers))
-        self.norm = nn.RMSNorm(size, eps=1e-6)
+        self.norm = RMSNorm(size)
         self.correction = nn.Linear(size, 3 * patch_size**2)
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
@@ -83,10 +83,10 @@ class PatchVQ(ModelMixin, ConfigMixin):
         """Codes int64 [B, 1, h, w] to pictures [B, 3, H, W] in [-1, 1]."""
         tokens = self.layout.flatten(codes)
         angles = grid_angles(self.layout.coordinates(), self.config.size // self.config.heads)
-        angles = angles[:, None, :, None].to(tokens.device)
         x = self.embedding(tokens)
+        angles = angles[:, None, :, None, None].to(x.device, x.dtype)
         for block in self.blocks:
-            x = block(x, angles, angles, causal=False)
+            x = block(x, angles, causal=False)
         return self._to_images(self.codebook[tokens] + self.correction(self.norm(x))).clamp(-1, 1)
 
     def _to_patches(self, images: Tensor) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,7 +14,7 @@ import gradio as gr
 from mmgen.errors import MmgenError, OutputError
 from mmgen.web import captions, results
 from mmgen.web.controls import DecoderOptions, about_decoder, decoder_choices
-from mmgen.web.studio import MAXIMUM_COUNT, Studio, save
+from mmgen.web.studio import MAXIMUM_COUNT, Frame, Studio, save
 from mmgen.web.theme import STYLE_PATH, theme
 
 WAITING_REQUESTS = 32
@@ -77,6 +80,22 @@ def launch(host: str = "127.0.0.1", port: int = 7860, share: bool = False, block
     return page
 
 
+@dataclass
+class _Visit:
+    """What the events of one visitor share while they run.
+
+    Stopping is a word to the drawing, which ends itself: it alone writes what the page shows, so no late
+    frame can overwrite the last one.
+
+    Attributes:
+        requests: drawings asked for that have not ended, waiting ones included.
+        stopped: whether they are to end.
+    """
+
+    requests: int = 0
+    stopped: bool = False
+
+
 class _Page:
     """The widgets and what joins them; made inside a `gr.Blocks`."""
 
@@ -84,13 +103,13 @@ class _Page:
         self.studio = studio
         self.pipe = studio.pipeline()
         self.last_seed = gr.State(None)
-        self.drawn = gr.State("")
+        self.visit = gr.State(_Visit())
         gr.HTML(_TITLE, elem_id="title")
         self._ask()
         with gr.Row(elem_id="desk"):
             with gr.Column(scale=5, min_width=300, elem_id="easel"):
+                self.status = gr.HTML(elem_id="status")
                 self.results = gr.HTML(results.EMPTY, elem_id="results", js_on_load=results.FULL_SIZE)
-                self.status = gr.HTML(results.message(""), elem_id="status")
             with gr.Column(scale=3, min_width=280, elem_id="settings"):
                 self._settings()
         with gr.Accordion("What can I write?", open=False, elem_id="grammar"):
@@ -135,18 +154,17 @@ class _Page:
         private: dict[str, Any] = {"api_visibility": "private"}
         quick = private | {"queue": False, "show_progress": "hidden"}
         inputs = {self.prompt, self.pipeline, self.decoder, self.seed, self.random, self.count, self.guidance}
-        drawing = gr.on(
-            [self.generate.click, self.prompt.submit],
+        gr.on([self.generate.click, self.prompt.submit], _ask, self.visit, **quick).then(
             self.draw,
-            inputs | {self.temperature} | self.options.inputs,
-            [self.results, self.status, self.last_seed, self.drawn],
+            inputs | {self.visit, self.temperature} | self.options.inputs,
+            [self.results, self.status, self.last_seed],
             concurrency_limit=1,
             concurrency_id="model",
             show_progress="minimal",
             show_progress_on=self.status,
             **private,
         )
-        self.stop.click(_stopped, self.drawn, [self.status, self.drawn], cancels=[drawing], **quick)
+        self.stop.click(_stop, self.visit, self.status, **quick)
         self.decoder.change(
             lambda name: [about_decoder(name), *self.options.show(name)],
             self.decoder,
@@ -158,27 +176,38 @@ class _Page:
         self.pipeline.change(self.take, self.pipeline, self._taken(), concurrency_id="model", **private)
 
     def draw(self, values: dict[Any, Any]) -> Iterator[tuple]:
-        """Draws what the widgets ask for, frame by frame: results, status, first seed, and how far it is."""
-        decoder = values[self.decoder]
+        """Draws what the widgets ask for, frame by frame: results, status and the first seed."""
+        visit = values[self.visit]
         try:
-            frames = self.studio.draw(
-                values[self.prompt],
-                pipeline=values[self.pipeline],
-                count=values[self.count],
-                seed=None if values[self.random] else values[self.seed],
-                decoder=decoder,
-                decoder_options=self.options.read(decoder, values),
-                guidance=values[self.guidance],
-                temperature=values[self.temperature],
-            )
-            with tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
+            if visit.stopped:
+                yield gr.skip(), results.message("Stopped before it began."), gr.skip()
+                return
+            with closing(self._frames(values)) as frames, tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
                 for frame in frames:
+                    stopped = visit.stopped and not frame.finished
+                    status = results.stopped(frame) if stopped else results.progress(frame)
                     files = save(frame, folder) if frame.finished else None
-                    left = "" if frame.finished else results.tokens(frame)
-                    seed = frame.statistics[0].seed
-                    yield results.cards(frame, files), results.progress(frame), seed, left
+                    yield results.cards(frame, files), status, frame.statistics[0].seed
+                    if stopped:
+                        return
         except MmgenError as error:
-            raise _refusal(error) from error
+            # The page reads an error as HTML, and this one quotes what a visitor wrote.
+            raise _refusal(html.escape(str(error), quote=False)) from error
+        finally:
+            visit.requests -= 1
+
+    def _frames(self, values: dict[Any, Any]) -> Generator[Frame]:
+        decoder = values[self.decoder]
+        return self.studio.draw(
+            values[self.prompt],
+            pipeline=values[self.pipeline],
+            count=values[self.count],
+            seed=None if values[self.random] else values[self.seed],
+            decoder=decoder,
+            decoder_options=self.options.read(decoder, values),
+            guidance=values[self.guidance],
+            temperature=values[self.temperature],
+        )
 
     def _taken(self) -> list[Any]:
         widgets = [widget for group in self.options.widgets.values() for widget in group.values()]
@@ -226,7 +255,7 @@ def _endpoint(studio: Studio) -> Any:
             tokens_per_evaluation, seconds, complete, options, sampling, revision, and `image`: a PNG file that
             carries them too, null while it is being drawn.
         """
-        settings = {"seed": seed, "decoder": decoder, "guidance": guidance, "temperature": temperature}
+        settings: dict[str, Any] = {"seed": seed, "decoder": decoder, "guidance": guidance, "temperature": temperature}
         try:
             frames = studio.draw(prompt, pipeline=pipeline, count=count, decoder_options=options, **settings)
             with tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
@@ -237,17 +266,23 @@ def _endpoint(studio: Studio) -> Any:
                         for row, file in zip(frame.statistics, files, strict=True)
                     ]
         except MmgenError as error:
-            raise _refusal(error) from error
+            raise _refusal(str(error)) from error
 
     return generate
 
 
-def _refusal(error: MmgenError) -> gr.Error:
-    return gr.Error(str(error), title="This cannot be drawn", print_exception=False)
+def _refusal(words: str) -> gr.Error:
+    return gr.Error(words, print_exception=False)
 
 
-def _stopped(drawn: str) -> tuple[str, str]:
-    return results.message(f"Stopped at {drawn}." if drawn else "Nothing is being drawn."), ""
+def _ask(visit: _Visit) -> None:
+    visit.requests += 1
+    visit.stopped = False
+
+
+def _stop(visit: _Visit) -> Any:
+    visit.stopped = True
+    return gr.skip() if visit.requests else results.message("Nothing is being drawn.")
 
 
 def _reuse(last_seed: int | None) -> tuple[Any, Any]:

@@ -25,8 +25,7 @@ class DecoderOptions:
         for name, kind in decoding.decoders().items():
             options = kind.describe()["options"]
             values = chosen.options() if name == chosen.name else {}
-            # Stays in the page while hidden, or a browser forgets what was set when another decoder is tried.
-            with gr.Column(visible=_visible(name, chosen.name), elem_id=f"options-{name}", min_width=0) as group:
+            with gr.Column(visible=name == chosen.name, elem_id=f"options-{name}", min_width=0) as group:
                 self.widgets[name] = {
                     option["name"]: _widget(option, values.get(option["name"], option["default"]), name)
                     for option in options
@@ -48,7 +47,7 @@ class DecoderOptions:
 
     def show(self, decoder: str) -> list[Any]:
         """Updates of `groups` that show one decoder's."""
-        return [gr.update(visible=_visible(name, decoder)) for name in self.groups]
+        return [gr.update(visible=name == decoder) for name in self.groups]
 
     def restore(self, decoder: Decoder) -> list[Any]:
         """Updates of one decoder's widgets to the values it has, in the order of its options."""
@@ -67,10 +66,6 @@ def about_decoder(name: str) -> str:
         f'<p class="about"><span class="law {about["law"]}">{about["law"]}</span> {about["summary"]} '
         f'<span class="paper">{about["paper"]}</span></p>'
     )
-
-
-def _visible(name: str, chosen: str) -> Any:
-    return True if name == chosen else "hidden"
 
 
 def _widget(option: Mapping[str, Any], value: Any, decoder: str) -> gr.components.Component:

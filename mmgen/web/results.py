@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from mmgen.media import file_name
 from mmgen.pipelines.output import Statistics
-from mmgen.web.studio import Frame, file_name
+from mmgen.web.studio import Frame
 
 FULL_SIZE = """
 element.addEventListener('click', (event) => {
@@ -56,7 +57,7 @@ def progress(frame: Frame) -> str:
     row = frame.statistics[0]
     if not frame.finished:
         return (
-            f'<div class="status"><p>Drawing: {tokens(frame)}</p>'
+            f'<div class="status"><p>Drawing: {_tokens(frame)}</p>'
             f'<progress value="{frame.written}" max="{frame.length}" aria-label="Tokens drawn"></progress></div>'
         )
     seconds = sum(row.seconds for row in frame.statistics)
@@ -69,9 +70,9 @@ def message(text: str) -> str:
     return f'<div class="status"><p>{html.escape(text)}</p></div>'
 
 
-def tokens(frame: Frame) -> str:
-    """How much of the picture that is furthest behind is drawn, in words."""
-    return f"{frame.written} of {frame.length} tokens"
+def stopped(frame: Frame) -> str:
+    """Where a drawing was stopped."""
+    return message(f"Stopped at {_tokens(frame)}.")
 
 
 def _card(png: bytes, size: tuple[int, int], row: Statistics, download: bool) -> str:
@@ -83,14 +84,19 @@ def _card(png: bytes, size: tuple[int, int], row: Statistics, download: bool) ->
         ("seconds", f"{row.seconds:.2f}"),
     )
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
-    save = f'<a class="save" download="{file_name(row)}" href="{source}">Save PNG</a>' if download else ""
+    name = file_name(row.prompt, row.seed)
+    link = f'<a class="save" download="{name}" href="{source}" aria-label="Save as PNG">Save</a>' if download else ""
     return (
         f'<figure class="card"><button type="button" class="picture" title="Show full size">'
         f'<img src="{source}" alt="{title}" width="{size[0]}" height="{size[1]}" decoding="sync"></button>'
         f'<figcaption><dl class="numbers">{cells}</dl>'
         f'<p class="made"><span class="law {row.law}">{row.law}</span>'
-        f'<span class="seed">seed {row.seed}</span>{save}</p></figcaption></figure>'
+        f'<span class="seed">seed {row.seed}</span>{link}</p></figcaption></figure>'
     )
+
+
+def _tokens(frame: Frame) -> str:
+    return f"{frame.written} of {frame.length} tokens"
 
 
 def _png(picture: Image.Image) -> bytes:

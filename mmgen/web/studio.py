@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,16 @@ class Frame:
         pictures: one per seed; what is not drawn yet is gray.
         statistics: one per picture, so far.
         length: tokens of a whole picture.
+        dtype: type of the weights.
+        device: where it is drawn.
         finished: whether this is the last frame.
     """
 
     pictures: list[Image.Image]
     statistics: list[Statistics]
     length: int
+    dtype: str
+    device: str
     finished: bool
 
     @property
@@ -73,14 +77,17 @@ class Studio:
                 self._pipelines[name] = mmgen.load(name)
             return self._pipelines[name]
 
-    def draw(self, prompt: str, *, pipeline: str | None = None, count: int = 1, **settings: Any) -> Iterator[Frame]:
+    def draw(
+        self, prompt: str, *, pipeline: str | None = None, count: int = 1, seed: int | None = None, **settings: Any
+    ) -> Generator[Frame]:
         """Draws pictures, yielding a frame at most every `FRAME_SECONDS`, and the last one finished.
 
         Args:
             prompt: a caption.
             pipeline: a shipped image pipeline.
             count: pictures, 1 to `MAXIMUM_COUNT`.
-            settings: `seed`, `decoder`, `decoder_options`, `guidance`, `temperature` of the pipeline's call.
+            seed: of the first picture, the next ones count up from it; random where nothing is given.
+            settings: `decoder`, `decoder_options`, `guidance`, `temperature` of the pipeline's call.
 
         Raises:
             MmgenError: the pipeline refuses the request.
@@ -88,8 +95,10 @@ class Studio:
         if type(count) is not int or not 1 <= count <= MAXIMUM_COUNT:
             raise OptionError("count", count, f"a whole number from 1 to {MAXIMUM_COUNT}")
         pipe = self.pipeline(pipeline)
+        # One number for all pictures, so that it alone brings all of them back.
+        seed = secrets.randbelow(2**32) if seed is None else seed
         shown = float("-inf")
-        with closing(pipe.draw(prompt, num_images_per_prompt=count, **settings)) as drawings:
+        with closing(pipe.draw(prompt, num_images_per_prompt=count, seed=seed, **settings)) as drawings:
             for drawing in drawings:
                 if time.monotonic() - shown >= FRAME_SECONDS:
                     shown = time.monotonic()
@@ -98,21 +107,26 @@ class Studio:
 
 
 def save(frame: Frame, folder: str | Path) -> list[Path]:
-    """Writes the pictures of a frame as PNG files that say how they were made; returns the files."""
+    """Writes the pictures of a frame as PNG files that say how they were made; returns the files.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     paths = []
     for picture, row in zip(frame.pictures, frame.statistics, strict=True):
-        paths.append(Path(folder) / file_name(row))
-        media.write_png(paths[-1], picture, row)
+        paths.append(Path(folder) / media.file_name(row.prompt, row.seed))
+        media.write_png(paths[-1], picture, media.describe(row, row.pipeline, frame.dtype, frame.device))
     return paths
-
-
-def file_name(statistics: Statistics) -> str:
-    """What a picture's file is called: the words of its prompt, and its seed."""
-    words = re.sub(r"[^a-z0-9]+", "-", statistics.prompt.lower()).strip("-")[:60]
-    return f"{words}-{statistics.seed}.png"
 
 
 def _frame(pipe: Any, drawing: Any, finished: bool) -> Frame:
     # The numbers first: turning codes into pictures is the page's time, not the drawing's.
     statistics = pipe.statistics(drawing)
-    return Frame(pipe.render(drawing), statistics, pipe.transformer.layout.length, finished)
+    return Frame(
+        pictures=pipe.render(drawing),
+        statistics=statistics,
+        length=pipe.transformer.layout.length,
+        dtype=str(pipe.dtype).removeprefix("torch."),
+        device=pipe.device.type,
+        finished=finished,
+    )

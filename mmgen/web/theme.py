@@ -69,6 +69,8 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="#ff7a59",
         button_primary_background_fill_hover="#b23316",
         button_primary_background_fill_hover_dark="#ff9378",
+        button_primary_border_color="#cf3f1f",
+        button_primary_border_color_dark="#ff7a59",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#23110b",
         button_secondary_background_fill="#ffffff",

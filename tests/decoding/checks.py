@@ -29,7 +29,7 @@ def check_law(
     """The lines a decoder writes are distributed as enumeration says: `rows` of each of three tables, in one batch.
 
     Args:
-        known: token of each position, -1 where free; every second row is given them.
+        known: token of each position, -1 where free; the second half of the rows is given them.
         buckets: window lengths the adaptive window chooses from, in place of its own.
     """
     tables, batch = markov_tables(vocabulary_size), 3 * rows
@@ -40,7 +40,10 @@ def check_law(
     with mock.patch.object(speculation, "BUCKETS", buckets or speculation.BUCKETS):
         generation = decoding.make(decoder, **options).generate(session, Rng(range(batch)))
     assert bool((generation.committed == layout.length).all())
-    for name, part in {"free": slice(0, batch // 2), "known": slice(batch // 2, batch)}.items():
+    parts = (
+        {"free": slice(0, batch)} if known is None else {"free": slice(batch // 2), "known": slice(batch // 2, batch)}
+    )
+    for name, part in parts.items():
         for index in range(3):
             chosen = generation.tokens[part][table[part] == index]
             p_value = least_p_value(chosen, _law(index, vocabulary_size, layout.length, known, name), vocabulary_size)
@@ -63,7 +66,7 @@ def check_rejection_composes() -> None:
 def check_siblings_compose() -> None:
     """Candidates drawn without replacement, the first accepted taken: distributed as p, summed over every choice."""
     p, q = law_pairs()
-    for candidates in (2, 3, 4):
+    for candidates in (2, 3):
         composed = _compose(RejectionSampling(), p, q, candidates)
         torch.testing.assert_close(composed, p, rtol=0, atol=1e-12)
 
@@ -147,7 +150,7 @@ def _kept(rule: RejectionSampling, p: Tensor, q: Tensor, tokens: Tensor) -> Tens
     """Measure of the coins that keep a token: where `keep` turns from true to false, by halving."""
     low, high = torch.zeros_like(p[:, 0]), torch.ones_like(p[:, 0])
     always = rule.keep(p, q, tokens, torch.full_like(low, 1 - 2.0**-53))
-    for _ in range(70):
+    for _ in range(55):
         middle = (low + high) / 2
         keeps = rule.keep(p, q, tokens, middle)
         low, high = torch.where(keeps, middle, low), torch.where(keeps, high, middle)

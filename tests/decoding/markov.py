@@ -54,7 +54,7 @@ class MarkovSession:
         count = tokens.shape[1]
         self.widths.append(count)
         parents = torch.arange(-1, count - 1) if tree is None else torch.tensor(tree.parents)
-        depths = torch.arange(count) if tree is None else torch.tensor(tree.depths)
+        depths = torch.arange(count) if tree is None else tree.depths
         self._cache.scatter_(1, self._slots(torch.arange(count)), tokens)
         before = self._cache.gather(1, self._slots(parents))
         size = self.vocabulary_size + 1
@@ -67,6 +67,10 @@ class MarkovSession:
 
     def rewind(self, lengths: Tensor) -> None:
         self._committed = lengths
+
+    def select(self, rows: Tensor) -> None:
+        self._cache, self._committed, self._rows = self._cache[rows], self._committed[rows], self._rows[rows]
+        self.known, self.batch = self.known[rows], len(rows)
 
     def follow(self, nodes: Tensor) -> None:
         moved = self._cache.gather(1, self._slots(nodes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class Context:
     draw: Tensor
 
 
-class Drafter(Protocol):
+class Drafter:
     """Proposes tokens for every slot; those of the empty ones are used.
 
     The law of a drafted token must be stated as it is, given everything at earlier positions: a token
@@ -43,3 +42,7 @@ class Drafter(Protocol):
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         """Tokens int64 [B, L] and their laws [B, L, V]; None stands for certain tokens."""
+        raise NotImplementedError(f"{type(self).__name__} does not define propose")
+
+    def select(self, rows: Tensor) -> None:
+        """Goes on with `rows` [B'] of the batch alone; for drafters that remember something."""

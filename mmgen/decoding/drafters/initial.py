@@ -9,7 +9,7 @@ from mmgen.decoding.drafters.drafter import Context, Drafter
 from mmgen.rng import Purpose, race
 
 
-class Uniform:
+class Uniform(Drafter):
     """Tokens drawn uniformly, with the uniform law recorded (as only SJD-PAC, Kang et al. 2026, does)."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
@@ -18,14 +18,14 @@ class Uniform:
         return tokens, torch.full((*tokens.shape, size), 1 / size, device=tokens.device)
 
 
-class Random:
+class Random(Drafter):
     """The same tokens recorded as if certain: the `random` initialisation of SJD (Teng et al. 2024), still exact."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         return _uniform_tokens(context), None
 
 
-class HorizontalRepeat:
+class HorizontalRepeat(Drafter):
     """The token to the left (Teng et al. 2024, section 3.3). Rows start with the end of the row above."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
@@ -34,7 +34,7 @@ class HorizontalRepeat:
         return _copy(context, last[:, None].expand_as(positions))
 
 
-class VerticalRepeat:
+class VerticalRepeat(Drafter):
     """The token above (Teng et al. 2024, section 3.3); in the first row, the one to the left."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
@@ -46,7 +46,7 @@ class VerticalRepeat:
         return _copy(context, torch.where(above < 0, first - 1, above))
 
 
-class HorizontalSample:
+class HorizontalSample(Drafter):
     """Tokens drawn from the model's law of the token to the left (Teng et al. 2024, section 3.3)."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
@@ -57,7 +57,7 @@ class HorizontalSample:
         return _draw(context, law[:, None].expand(-1, context.line.window, -1))
 
 
-class VerticalSample:
+class VerticalSample(Drafter):
     """Tokens drawn from the model's law of the token above (Teng et al. 2024, section 3.3).
 
     Laws are remembered as they were when last evaluated; where there is none, the draw is uniform.
@@ -78,6 +78,10 @@ class VerticalSample:
         law = self._laws.gather(1, above[..., None].expand(-1, -1, size))
         evaluated = positions >= line.session.layout.width
         return _draw(context, torch.where(evaluated[..., None], law, 1 / size))
+
+    def select(self, rows: Tensor) -> None:
+        if self._laws is not None:
+            self._laws = self._laws[rows]
 
     def _remember(self, probs: Tensor, start: Tensor, end: Tensor) -> None:
         """Stores the laws [B, L, V] of the positions from `start` [B] up to `end` [B]."""

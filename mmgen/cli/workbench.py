@@ -1,0 +1,139 @@
+"""`mmgen bench`, `evaluate`, `train` and `app`: measuring, making, and the web page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmgen import media
+from mmgen.cli import loading
+from mmgen.cli.report import Interrupted, UsageError, print_json, print_table
+from mmgen.errors import MissingDependencyError
+
+Pipeline = Annotated[str | None, typer.Option(metavar="NAME", help="A shipped pipeline or a local folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def bench(
+    pipeline: Pipeline = None,
+    decoders: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Such as jacobi:window=32,proactive; all by default.")
+    ] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts to draw.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="Times each is drawn.")] = 3,
+    batch: Annotated[str, typer.Option(metavar="N,M", help="Prompts drawn at once; several sizes are compared.")] = "1",
+    seed: Annotated[int, typer.Option(help="Chooses the prompts, and seeds the pictures.")] = 0,
+    baseline: Annotated[
+        bool, typer.Option("--baseline/--no-baseline", help="Add transformers' generate on a Llama of the same shape.")
+    ] = True,
+    json: Json = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG plot.")] = None,
+) -> None:
+    """Compare decoders on the same prompts and seeds: evaluations, seconds, speed-up and adherence."""
+    sizes = _numbers(batch)
+    if plot is not None:
+        if plot.suffix.lower() != ".png":
+            raise UsageError(f"--plot {str(plot)!r}: write a file name that ends in .png")
+        media.check_folder(plot.parent)
+    name = loading.source(pipeline)
+    from mmgen.evaluation import bench as benchmark
+
+    pipe = loading.load(name, device=loading.choose_device(None))
+    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log)
+    if plot is not None:
+        from mmgen.evaluation.plot import draw
+
+        media.make_folder(plot.parent)
+        draw(rows, plot)
+        _log(f"plot written to {plot}")
+    if json:
+        print_json([row.to_dict() for row in rows])
+    else:
+        print(benchmark.table(rows))
+
+
+def evaluate(
+    pipeline: Pipeline = None,
+    count: Annotated[int, typer.Option(min=1, help="Held-out captions to draw.")] = 400,
+    seed: Annotated[int, typer.Option(help="Chooses the captions, and seeds the pictures.")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure how well the pictures of a pipeline follow captions kept out of its training."""
+    from mmgen.evaluation import adherence
+
+    name = loading.source(pipeline)
+    pipe = loading.load(name, device=loading.choose_device(None))
+    report = adherence.evaluate(pipe, count, seed, log=_log).to_dict()
+    if json:
+        print_json({"pipeline": name, "revision": pipe.revision, "count": count, "seed": seed, **report})
+        return
+    measures = [(measure, value) for measure, value in report.items() if measure != "objects"]
+    print_table(
+        ("measure", "right", "of", "share"),
+        [(measure.replace("_", " "), part["right"], part["of"], _percent(part["share"])) for measure, part in measures],
+    )
+
+
+def train(
+    name: Annotated[str | None, typer.Argument(help="What to make; see --list.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="End the schedule after this time.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in place of the recipe's.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the training step where the recipe can.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write; the shipped one by default.")
+    ] = None,
+    work: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, to resume from.")] = Path("runs"),
+    list: Annotated[bool, typer.Option("--list", help="List what can be made, and leave.")] = False,
+) -> None:
+    """Remake a shipped tokenizer or pipeline from its recipe; continues where an earlier run stopped."""
+    if name is None and not list:
+        raise UsageError("give the name of a recipe; `mmgen train --list` shows them")
+    from mmgen.training import recipes
+
+    if list:
+        print("\n".join(recipes.RECIPES))
+        return
+    assert name is not None
+    try:
+        folder = recipes.train(name, out, work, minutes, steps, loading.choose_device(device), compile)
+    except KeyboardInterrupt as interruption:
+        message = f"interrupted: `mmgen train {name}` continues from the last checkpoint in {work / name}"
+        raise Interrupted(message) from interruption
+    print(f"written to {folder}")
+
+
+def app(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    share: Annotated[bool, typer.Option("--share", help="Make a public link through Gradio's servers.")] = False,
+) -> None:
+    """Open the web page."""
+    import importlib.util
+
+    if importlib.util.find_spec("gradio") is None:
+        raise MissingDependencyError("gradio is not installed", "install mmgen[web]: pip install 'mmgen[web]'")
+    from mmgen.web.app import launch
+
+    launch(host=host, port=port, share=share)
+
+
+def _numbers(words: str) -> list[int]:
+    try:
+        numbers = [int(word) for word in words.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise UsageError(f"--batch {words!r}: write whole numbers above 0 such as 1,8")
+    return numbers
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr)
