@@ -24,6 +24,7 @@ class Autoregressive(Decoder):
     name = "autoregressive"
     law = "exact"
     paper = "the chain rule"
+    seeded = True
 
     @torch.no_grad()
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:

@@ -14,7 +14,7 @@ from mmgen.decoding.speculative_jacobi import SpeculativeJacobi
 class CoupledJacobi(SpeculativeJacobi):
     """Carries over the outcome of the test itself: the draft where it stood, its correction elsewhere.
 
-    So et al. 2025 (MC-SJD), algorithm 2, also called adaptive continuation in SJD-PAC: consecutive
+    So et al. 2025 (MC-SJD), the maximal coupling, also called adaptive continuation in SJD-PAC: consecutive
     drafts of a slot are maximally coupled, their contexts settle, and later runs grow long. The law
     of a draft is the new p also where the old draft was kept.
     """

@@ -63,6 +63,8 @@ class Decoder(SchedulerMixin, ConfigMixin):
     name: ClassVar[str]
     law: ClassVar[Law]
     paper: ClassVar[str]
+    seeded: ClassVar[bool] = False
+    """Whether it draws the very tokens that `autoregressive` draws from the same seed."""
     config_name = "decoder_config.json"
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class Decoder(SchedulerMixin, ConfigMixin):
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Name, law, paper, summary and options, as `mmgen decoders --json` prints them."""
+        """Name, law, whether it is seeded, paper, summary and options, as `mmgen decoders --json` prints them."""
         options = [
             {
                 "name": field.name,
@@ -96,7 +98,8 @@ class Decoder(SchedulerMixin, ConfigMixin):
             for field in dataclasses.fields(cls)
         ]
         summary = (cls.__doc__ or "").strip().split("\n")[0]
-        return {"name": cls.name, "law": cls.law, "paper": cls.paper, "summary": summary, "options": options}
+        about = {"name": cls.name, "law": cls.law, "seeded": cls.seeded, "paper": cls.paper, "summary": summary}
+        return about | {"options": options}
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

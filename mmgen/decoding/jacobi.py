@@ -23,6 +23,7 @@ class Jacobi(Speculation):
     name = "jacobi"
     law = "exact"
     paper = "Santilli et al. 2023, arXiv 2305.10427, with the noise of seeded sampling"
+    seeded = True
     needs_laws = False
 
     def judge(self, probs: Tensor, drafts: Drafts, slots: Slots) -> Verdict:

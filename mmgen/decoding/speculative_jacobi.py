@@ -18,7 +18,7 @@ from mmgen.rng import Purpose, race
 class SpeculativeJacobi(Speculation):
     """Tests drafts by rejection sampling; slots behind the run are drawn afresh from their new law.
 
-    Teng et al. 2024 (SJD), algorithm 1. Deviations: each row of a batch commits its own run, forced
+    Teng et al. 2024 (SJD). Deviations: each row of a batch commits its own run, forced
     tokens are drafted as themselves, and the default initialisation is uniform with the uniform law
     recorded, which keeps more than the published one.
     """

@@ -99,12 +99,12 @@ class RasterRecipe:
 RECIPES: dict[str, TokenizerRecipe | RasterRecipe] = {
     "emoji-patches": TokenizerRecipe(
         config={"codebook_size": 1024, "patch_size": 4, "image_size": 64, "size": 128, "layers": 3, "hidden_size": 384},
-        budget=Budget(steps=2000, learning_rate=2e-3, decay_from=0.3),
+        budget=Budget(steps=1200, learning_rate=2e-3, decay_from=0.3),
     ),
     "emoji-64": RasterRecipe(
         tokenizer="emoji-patches",
         transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
-        budget=Budget(steps=3500, learning_rate=4e-3, decay_from=0.45),
+        budget=Budget(steps=3000, learning_rate=4e-3, decay_from=0.45),
         decoder="jacobi",
         decoder_options={"window": 16},
         sampling={"guidance": 1.5, "temperature": 1.0},

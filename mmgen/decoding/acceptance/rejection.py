@@ -38,7 +38,7 @@ class AcceptanceRule(Protocol):
 class RejectionSampling:
     """Keeps x with probability min(1, p(x) / q(x)); a refusal draws from the positive part of p - q.
 
-    Leviathan et al. 2023 (theorem 1) and Chen et al. 2023 (algorithm 2): tokens drawn from q come out
+    Leviathan et al. 2023 (algorithm 1) and Chen et al. 2023 (algorithm 2): tokens drawn from q come out
     distributed as p, and no rule keeps more of them.
     """
 

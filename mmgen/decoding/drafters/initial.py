@@ -26,7 +26,7 @@ class Random(Drafter):
 
 
 class HorizontalRepeat(Drafter):
-    """The token to the left (Teng et al. 2024, section 3.3). Rows start with the end of the row above."""
+    """The token to the left (Teng et al. 2024, spatial initialisation). Rows start with the end of the row above."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         positions = context.line.positions()
@@ -35,7 +35,7 @@ class HorizontalRepeat(Drafter):
 
 
 class VerticalRepeat(Drafter):
-    """The token above (Teng et al. 2024, section 3.3); in the first row, the one to the left."""
+    """The token above (Teng et al. 2024, spatial initialisation); in the first row, the one to the left."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         positions = context.line.positions()
@@ -47,7 +47,7 @@ class VerticalRepeat(Drafter):
 
 
 class HorizontalSample(Drafter):
-    """Tokens drawn from the model's law of the token to the left (Teng et al. 2024, section 3.3)."""
+    """Tokens drawn from the model's law of the token to the left (Teng et al. 2024, spatial initialisation)."""
 
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         if context.probs is None:
@@ -58,7 +58,7 @@ class HorizontalSample(Drafter):
 
 
 class VerticalSample(Drafter):
-    """Tokens drawn from the model's law of the token above (Teng et al. 2024, section 3.3).
+    """Tokens drawn from the model's law of the token above (Teng et al. 2024, spatial initialisation).
 
     Laws are remembered as they were when last evaluated; where there is none, the draw is uniform.
     """
