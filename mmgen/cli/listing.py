@@ -64,9 +64,8 @@ def list_decoders(json: Json = False) -> None:
         print_json(described)
         return
     for about in described:
-        print(
-            f"{about['name']} ({about['law']}{', seeded' if about['seeded'] else ''}): {about['summary']}\n    paper: {about['paper']}"
-        )
+        law = f"{about['law']}, seeded" if about["seeded"] else about["law"]
+        print(f"{about['name']} ({law}): {about['summary']}\n    paper: {about['paper']}")
         for option in about["options"]:
             print(f"    --option {option['name']}={_default(option)}  {option['help']}{_limits(option)}")
 

@@ -107,7 +107,7 @@ RECIPES: dict[str, TokenizerRecipe | RasterRecipe] = {
         budget=Budget(steps=3000, learning_rate=4e-3, decay_from=0.45),
         decoder="jacobi",
         decoder_options={"window": 16},
-        sampling={"guidance": 1.5, "temperature": 1.0},
+        sampling={"guidance": 1.25, "temperature": 0.8},
     ),
 }
 
