@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmgen.decoding.speculation import Slots
+from mmgen.decoding.speculation import Slots, initial_guess
 from mmgen.decoding.speculative_jacobi import SpeculativeJacobi
 from mmgen.rng import race
 
@@ -22,6 +22,8 @@ class GumbelJacobi(SpeculativeJacobi):
     name = "gumbel-jacobi"
     law = "exact"
     paper = "So et al. 2025, arXiv 2510.24211"
+
+    initialisation: str = initial_guess("vertical-repeat")
 
     def carry(self, probs: Tensor, tokens: Tensor, slots: Slots) -> Tensor:
         return race(probs, slots.rng.token_noise(slots.positions, probs.shape[-1], slots.length))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,15 +89,18 @@ class Outcome(NamedTuple):
     carried: Tensor
 
 
+def initial_guess(default: str) -> Any:
+    """The option every drafting decoder has, with the default that suits it."""
+    return option(default, "how empty slots of the window are guessed", choices=tuple(INITIALISATIONS))
+
+
 @dataclass
 class Speculation(Decoder):
     """Base of the decoders that draft and verify a window of tokens."""
 
     window: int = option(32, "most tokens of one evaluation", minimum=1, maximum=256)
     adaptive: bool = option(False, "choose each row's window from the tokens it committed lately, up to `window`")
-    initialisation: str = option(
-        "vertical-repeat", "how empty slots of the window are guessed", choices=tuple(INITIALISATIONS)
-    )
+    initialisation: str = initial_guess("vertical-repeat")
 
     needs_laws = True
     """Whether `judge` looks at the laws of the drafts."""

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from mmgen.decoding.acceptance.rejection import RejectionSampling
-from mmgen.decoding.decoder import option
-from mmgen.decoding.drafters.initial import INITIALISATIONS
-from mmgen.decoding.speculation import Drafts, Slots, Speculation, Verdict
+from mmgen.decoding.speculation import Drafts, Slots, Speculation, Verdict, initial_guess
 from mmgen.rng import Purpose, race
 
 
@@ -27,7 +25,7 @@ class SpeculativeJacobi(Speculation):
     law = "exact"
     paper = "Teng et al. 2024, arXiv 2410.01699"
 
-    initialisation: str = option("uniform", "how empty slots of the window are guessed", choices=tuple(INITIALISATIONS))
+    initialisation: str = initial_guess("uniform")
 
     rule = RejectionSampling()
 

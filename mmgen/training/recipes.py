@@ -106,7 +106,7 @@ RECIPES: dict[str, TokenizerRecipe | RasterRecipe] = {
         transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
         budget=Budget(steps=3000, learning_rate=4e-3, decay_from=0.45),
         decoder="jacobi",
-        decoder_options={"window": 16},
+        decoder_options={"window": 32},
         sampling={"guidance": 1.25, "temperature": 0.8},
     ),
 }
