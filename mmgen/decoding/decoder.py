@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Generation:
 
 
 @dataclass
-class Decoder(SchedulerMixin, ConfigMixin):
+class Decoder(SchedulerMixin, ConfigMixin, ABC):
     """Base of all decoders.
 
     A subclass is a dataclass whose fields are its options (see `option`), with a name, a law, its
@@ -72,9 +73,9 @@ class Decoder(SchedulerMixin, ConfigMixin):
             _check(field, getattr(self, field.name))
         self.register_to_config(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
+    @abstractmethod
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
         """Writes the lines of a session, yielding after every evaluation."""
-        raise NotImplementedError(f"{type(self).__name__} does not define steps")
 
     @torch.no_grad()
     def generate(self, session: Session, rng: Rng) -> Generation:

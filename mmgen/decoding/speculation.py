@@ -8,6 +8,7 @@ earlier positions only.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -108,13 +109,13 @@ class Speculation(Decoder):
     extra_nodes = 0
     """Nodes an evaluation reads beside the window's own."""
 
+    @abstractmethod
     def judge(self, probs: Tensor, drafts: Drafts, slots: Slots) -> Verdict:
         """Decides slot by slot. What happens at one slot must not depend on another.
 
         Args:
             probs: the model's probabilities p [B, L, V].
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define judge")
 
     def verify(self, session: Session, drafts: Drafts, inputs: Tensor, known: Tensor, slots: Slots) -> Outcome:
         """Evaluates a window once and finds the run to commit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -33,16 +34,16 @@ class Context:
     draw: Tensor
 
 
-class Drafter:
+class Drafter(ABC):
     """Proposes tokens for every slot; those of the empty ones are used.
 
     The law of a drafted token must be stated as it is, given everything at earlier positions: a token
     that is certain has all its mass at itself.
     """
 
+    @abstractmethod
     def propose(self, context: Context) -> tuple[Tensor, Tensor | None]:
         """Tokens int64 [B, L] and their laws [B, L, V]; None stands for certain tokens."""
-        raise NotImplementedError(f"{type(self).__name__} does not define propose")
 
-    def select(self, rows: Tensor) -> None:
+    def select(self, rows: Tensor) -> None:  # noqa: B027  (most remember nothing)
         """Goes on with `rows` [B'] of the batch alone; for drafters that remember something."""
