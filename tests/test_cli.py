@@ -24,6 +24,12 @@ from mmgen.tokenizers.patch_vq import PatchVQ
 
 PROMPT = "a red apple to the left of a cat on a blue background"
 OBJECTS = ("cat", "dog", "red apple", "rocket", "sunflower", "star")
+DRAW_MANY = [
+    sys.executable,
+    "-m",
+    "mmgen",
+    *["generate", "cat", "--seed", "1", "--count", "200", "--batch", "1", "--json"],
+]
 FIELDS = {
     "path", "prompt", "seed", "pipeline", "decoder", "law", "tokens", "evaluations", "seconds",
     "tokens_per_evaluation", "options", "sampling", "revision", "complete",
@@ -573,22 +579,8 @@ def test_the_shipped_pipeline_draws_and_its_command_draws_again(tmp_path):
 
 
 def test_control_c_stops_the_shipped_pipeline_cleanly(tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "mmgen",
-        "generate",
-        "a cat",
-        "--seed",
-        "1",
-        "--count",
-        "200",
-        "--batch",
-        "1",
-        "--json",
-    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(words, cwd=tmp_path, text=True, **pipes) as process:
+    with subprocess.Popen(DRAW_MANY, cwd=tmp_path, text=True, **pipes) as process:
         first = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=120)
@@ -596,26 +588,12 @@ def test_control_c_stops_the_shipped_pipeline_cleanly(tmp_path):
     assert process.returncode == 130 and first["seed"] == 1 and count < 200
     assert err == f"mmgen: interrupted: {len(list(tmp_path.iterdir()))} of 200 pictures written to .\n"
     for path in tmp_path.iterdir():
-        assert path.suffix == ".png" and media.read_metadata(path)["prompt"] == "a cat" and pixels(path)
+        assert path.suffix == ".png" and media.read_metadata(path)["prompt"] == "cat" and pixels(path)
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "mmgen",
-        "generate",
-        "a cat",
-        "--seed",
-        "1",
-        "--count",
-        "200",
-        "--batch",
-        "1",
-        "--json",
-    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(words, cwd=tmp_path, text=True, **pipes) as process:
+    with subprocess.Popen(DRAW_MANY, cwd=tmp_path, text=True, **pipes) as process:
         process.stdout.readline()
         process.stdout.close()
         err = process.stderr.read()

@@ -75,7 +75,7 @@ class PatchVQ(ModelMixin, ConfigMixin):
         expected = (3, self.config.image_size, self.config.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise SizeError(f"pictures of shape {tuple(images.shape)}", f"[B, {', '.join(map(str, expected))}]")
-        patches = self._to_patches(images.to(self.codebook.dtype))
+        patches = self.to_patches(images.to(self.codebook.dtype))
         distances = self.codebook.square().sum(-1) - 2 * patches @ self.codebook.T
         return self.layout.unflatten(distances.argmin(-1))
 
@@ -89,7 +89,8 @@ class PatchVQ(ModelMixin, ConfigMixin):
             x = block(x, angles, causal=False)
         return self._to_images(self.codebook[tokens] + self.correction(self.norm(x))).clamp(-1, 1)
 
-    def _to_patches(self, images: Tensor) -> Tensor:
+    def to_patches(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] to their patches in raster order [B, N, 3 * stride**2]."""
         return rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=self.stride, q=self.stride)
 
     def _to_images(self, patches: Tensor) -> Tensor:

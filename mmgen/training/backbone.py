@@ -30,8 +30,8 @@ def train_backbone(
     """Trains backbone and text encoder together. No picture is seen twice.
 
     Args:
-        unconditional: share of pictures whose caption is dropped, for classifier-free guidance
-            (Ho and Salimans 2022).
+        unconditional: share of pictures whose caption is dropped, for classifier-free guidance (Ho and
+            Salimans 2022); rounded to whole pictures of a batch, so 0.1 of 16 is 2.
         compile: compile the forward pass; a fifth faster on a CPU after a minute, and needs a C++ compiler.
     """
     objects = text_encoder.config.objects

@@ -25,7 +25,7 @@ def fit_codebook(
     counted: dict[str, list[Tensor]] = {"patches": [], "counts": []}
     for start in range(0, pictures, 1000):
         _, images = draw_batch((seed, 1, start), min(1000, pictures - start), objects)
-        patches = tokenizer._to_patches(images).flatten(0, 1)
+        patches = tokenizer.to_patches(images).flatten(0, 1)
         patches, counts = patches.unique(dim=0, return_counts=True)
         counted["patches"].append(patches)
         counted["counts"].append(counts)
