@@ -23,7 +23,7 @@ KEY = "parameters"
 
 _FROM_STATISTICS = (
     "prompt", "seed", "decoder", "law", "options", "sampling", "revision",
-    "tokens", "evaluations", "tokens_per_evaluation", "complete",
+    "tokens", "evaluations", "draft_evaluations", "tokens_per_evaluation", "complete",
 )  # fmt: skip
 _TYPES = {"prompt": str, "seed": int, "pipeline": str, "decoder": str, "options": dict, "sampling": dict}
 _SLUG_LENGTH = 80

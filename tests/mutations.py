@@ -21,24 +21,27 @@ from decoding.checks import (
     check_lines_are_possible,
     check_rejection_composes,
     check_siblings_compose,
+    trial,
 )
 from decoding.markov import MarkovSession
 from torch import Tensor
 
-from mmgen.decoding import proactive, speculation
+from mmgen.decoding import proactive, speculation, tree
 from mmgen.decoding.acceptance.rejection import RejectionSampling
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability, without
 from mmgen.decoding.drafters import initial
+from mmgen.decoding.drafters.drafter import Drafter, Proposal
 from mmgen.decoding.line import Line
 from mmgen.decoding.proactive import Proactive
 from mmgen.decoding.speculation import Drafts, Outcome, Slots, Speculation
-from mmgen.layout import RasterLayout, Tree
+from mmgen.layout import RasterLayout
 from mmgen.rng import Purpose, Rng
 
 Check = Callable[[], None]
 
 SPECULATIVE = functools.partial(check_law, "speculative-jacobi")
 COUPLED = functools.partial(check_law, "coupled-jacobi")
-COPIED = functools.partial(check_law, "coupled-jacobi", initialisation="vertical-repeat")
+COPIED = functools.partial(check_law, "coupled-jacobi", drafter="vertical-repeat")
 MANY = functools.partial(check_law, "speculative-jacobi", rows=16000)
 TREE = functools.partial(
     check_law, "proactive", rows=10000, vocabulary_size=5, layout=RasterLayout(2, 2), branching=3, depth=2, window=4
@@ -85,9 +88,9 @@ def _around_verify(change: Callable[[Drafts, Outcome], Outcome]) -> AbstractCont
     verify = Speculation.verify
 
     def changed(
-        self: Speculation, session: MarkovSession, drafts: Drafts, inputs: Tensor, known: Tensor, slots: Slots
+        self: Speculation, session: MarkovSession, drafter: Drafter, drafts: Drafts, inputs: Tensor, slots: Slots
     ) -> Outcome:
-        return change(drafts, verify(self, session, drafts, inputs, known, slots))
+        return change(drafts, verify(self, session, drafter, drafts, inputs, slots))
 
     return mock.patch.object(Speculation, "verify", changed)
 
@@ -131,15 +134,15 @@ def reuse_of_good_drafts() -> AbstractContextManager:
 
 def target_for_residual() -> AbstractContextManager:
     """After a refusal the token is drawn from p."""
-    return mock.patch.object(RejectionSampling, "correction", lambda self, p, q: p)
+    return mock.patch.object(RejectionSampling, "correction", lambda self, trial: trial.p)
 
 
 def gated_residual() -> AbstractContextManager:
     """The residual is used only where its mass exceeds 1, which never happens."""
 
-    def correction(self: RejectionSampling, p: Tensor, q: Tensor) -> Tensor:
-        residual = (p - q).clamp(min=0)
-        return torch.where(residual.sum(-1, keepdim=True) + 1e-7 > 1, residual, p)
+    def correction(self: RejectionSampling, trial: Trial) -> Tensor:
+        residual = (trial.p - trial.q).clamp(min=0)
+        return torch.where(residual.sum(-1, keepdim=True) + 1e-7 > 1, residual, trial.p)
 
     return mock.patch.object(RejectionSampling, "correction", correction)
 
@@ -148,12 +151,12 @@ def gated_residual() -> AbstractContextManager:
 def epsilon_smoothing(epsilon: float = 1e-10) -> Iterator[None]:
     """A small number is added to q in the ratio and to every token of the residual."""
 
-    def keep(self: RejectionSampling, p: Tensor, q: Tensor, tokens: Tensor, coins: Tensor) -> Tensor:
-        index = tokens[..., None]
-        return coins < (p.gather(-1, index) / (q.gather(-1, index) + epsilon)).squeeze(-1)
+    def keep(self: RejectionSampling, trial: Trial) -> Tensor:
+        p, q, tokens, coins = trial[:4]
+        return coins < probability(p, tokens) / (probability(q, tokens) + epsilon)
 
-    def correction(self: RejectionSampling, p: Tensor, q: Tensor) -> Tensor:
-        residual = (p - q).clamp(min=0) + epsilon
+    def correction(self: RejectionSampling, trial: Trial) -> Tensor:
+        residual = (trial.p - trial.q).clamp(min=0) + epsilon
         return residual / residual.sum(-1, keepdim=True)
 
     with mock.patch.object(RejectionSampling, "keep", keep), mock.patch.object(
@@ -165,9 +168,9 @@ def epsilon_smoothing(epsilon: float = 1e-10) -> Iterator[None]:
 def weak_inequality() -> AbstractContextManager:
     """A draft is kept where coin * q <= p."""
 
-    def keep(self: RejectionSampling, p: Tensor, q: Tensor, tokens: Tensor, coins: Tensor) -> Tensor:
-        index = tokens[..., None]
-        return coins * q.gather(-1, index).squeeze(-1) <= p.gather(-1, index).squeeze(-1)
+    def keep(self: RejectionSampling, trial: Trial) -> Tensor:
+        p, q, tokens, coins = trial[:4]
+        return coins * probability(q, tokens) <= probability(p, tokens)
 
     return mock.patch.object(RejectionSampling, "keep", keep)
 
@@ -176,50 +179,52 @@ def weak_inequality() -> AbstractContextManager:
 def longest_path() -> Iterator[None]:
     """Of the accepted siblings at the first level, the one whose branch goes on longest is taken."""
     scored: list[Tensor] = []
-    trees: list[proactive._Topology] = []
-    choose, topology, score = Proactive._choose, proactive._topology, MarkovSession.score
+    seen: list[tuple[tree.Topology, tree.Branches]] = []
+    choose, verify, score = tree._choose, tree.verify_tree, MarkovSession.score
 
-    def remember_tree(*arguments: int) -> proactive._Topology:
-        trees[:] = [topology(*arguments)]
-        return trees[0]
+    def remember_tree(decoder: Proactive, session: MarkovSession, *arguments: object) -> Outcome:
+        seen[:] = [arguments[:2]]
+        return verify(decoder, session, *arguments)
 
-    def remember_probs(self: MarkovSession, tokens: Tensor, tree: Tree | None = None) -> Tensor:
-        scored[:] = [score(self, tokens, tree)]
+    def remember_probs(self: MarkovSession, *arguments: object, **options: object) -> Tensor:
+        scored[:] = [score(self, *arguments, **options)]
         return scored[0]
 
     def longest(
-        self: Proactive, p: Tensor, drafts: Drafts, candidates: Tensor, level: int, slots: Slots, known: Tensor
+        rule: AcceptanceRule, p: Tensor, law: Tensor, candidates: Tensor, level: int, slots: Slots
     ) -> tuple[Tensor, Tensor]:
-        choice, token = choose(self, p, drafts, candidates, level, slots, known)
-        if level > 0 or trees[0].depth < 2:
+        choice, token = choose(rule, p, law, candidates, level, slots)
+        topology, branches = seen[0]
+        if level > 0 or topology.depth < 2:
             return choice, token
         best = torch.full_like(choice, -1)
-        for index in range(self.branching - 1, -1, -1):
-            accepted = _accepted(self, p, drafts, candidates, slots, index)
-            child = scored[0][:, trees[0].children[0, index]]
-            goes_on = choose(self, child, drafts, candidates, 1, slots, known)[0] >= 0
+        for index in range(candidates.shape[1] - 1, -1, -1):
+            accepted = _accepted(rule, p, law, candidates, slots, index)
+            child = int(topology.children[0, index])
+            below = branches.tokens[:, topology.children[child] - 1]
+            here = branches.laws[:, topology.parents[child]]
+            goes_on = choose(rule, scored[0][:, child], here, below, 1, slots)[0] >= 0
             length = torch.where(accepted, 1 + goes_on.long(), 0)
             choice = torch.where((length > 0) & (length >= best), index, choice)
             best = torch.where(accepted, torch.maximum(best, length), best)
-        picked = candidates[:, 0].gather(1, choice.clamp(min=0)[:, None])[:, 0]
+        picked = candidates.gather(1, choice.clamp(min=0)[:, None])[:, 0]
         return choice, torch.where(choice >= 0, picked, token)
 
     with (
-        mock.patch.object(proactive, "_topology", remember_tree),
+        mock.patch.object(proactive, "verify_tree", remember_tree),
         mock.patch.object(MarkovSession, "score", remember_probs),
-        mock.patch.object(Proactive, "_choose", longest),
+        mock.patch.object(tree, "_choose", longest),
     ):
         yield
 
 
-def _accepted(decoder: Proactive, p: Tensor, drafts: Drafts, candidates: Tensor, slots: Slots, index: int) -> Tensor:
+def _accepted(rule: AcceptanceRule, p: Tensor, q: Tensor, candidates: Tensor, slots: Slots, index: int) -> Tensor:
     """Whether a sibling of the first level passes its test, whether or not one before it did."""
-    q, position = drafts.laws[:, 0], slots.positions[:, :1]
-    for before in range(index):
-        p, q = decoder.rule.correction(p, q), proactive.without(q, candidates[:, 0, before])
-    draw = slots.draw if index == 0 else slots.draw * decoder.branching + index + 2**32
-    coins = slots.rng.uniform(Purpose.ACCEPT, position, draw)[:, 0]
-    return decoder.rule.keep(p, q, candidates[:, 0, index], coins) & (q.sum(-1) > 0)
+    for token in candidates[:, :index].unbind(1):
+        p, q = rule.correction(trial(p, q)), without(q, token)
+    draw = slots.draw if index == 0 else slots.draw * 16 + index + 2**32
+    coins = slots.rng.uniform(Purpose.ACCEPT, slots.positions[:, :1], draw)[:, 0]
+    return rule.keep(trial(p, q, candidates[:, index], coins)) & (q.sum(-1) > 0)
 
 
 @contextlib.contextmanager
@@ -250,9 +255,9 @@ def copies_as_if_drawn() -> AbstractContextManager:
     """A copied token is recorded as if it had been drawn uniformly."""
     copy = initial._copy
 
-    def uniform(context: initial.Context, sources: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, size = copy(context, sources)[0], context.line.session.vocabulary_size
-        return tokens, torch.full((*tokens.shape, size), 1 / size)
+    def uniform(context: initial.Context, sources: Tensor) -> Proposal:
+        tokens, size = copy(context, sources).tokens, context.line.session.vocabulary_size
+        return Proposal(tokens, torch.full((*tokens.shape, size), 1 / size))
 
     return mock.patch.object(initial, "_copy", uniform)
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from mmgen import __version__, catalog, decoding, media
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.cli import main
+from mmgen.decoding.options import parts
 from mmgen.pipelines.text_to_image import TextToImagePipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.tokenizers.patch_vq import PatchVQ
@@ -148,11 +149,11 @@ def test_without_a_seed_a_random_one_is_reported(run):
 
 
 def test_options_reach_the_decoder_in_their_types(run):
-    words = ["--option", "window=3", "--option", "adaptive=true", "--option", "initialisation=random"]
-    expected = {"window": 3, "adaptive": True, "initialisation": "random"}
-    for decoder in (["--decoder", "speculative-jacobi"], []):
+    words = ["--option", "window=3", "--option", "adaptive=true", "--option", "drafter=random"]
+    expected = {"window": 3, "adaptive": True, "drafter": "random"}
+    for decoder, others in ((["--decoder", "speculative-jacobi"], {"acceptance": "rejection"}), ([], {})):
         row = json.loads(run("generate", "a cat", "--seed", 1, *decoder, *words, "--json")[1])
-        assert row["options"] == expected
+        assert row["options"] == expected | others
     assert row["decoder"] == "jacobi", "without --decoder the options are those of the pipeline's own"
 
 
@@ -255,13 +256,17 @@ def test_list_names_what_captions_may_say(run, tiny):
 
 
 def test_decoders_are_described(run):
-    rows = json.loads(run("decoders", "--json")[1])
+    printed = json.loads(run("decoders", "--json")[1])
+    rows = printed["decoders"]
+    for kind, key in (("acceptance", "acceptance"), ("drafter", "drafters")):
+        assert printed[key] == json.loads(json.dumps([part.describe() for part in parts(kind).values()]))
     assert [row["name"] for row in rows] == list(decoding.decoders())
     for row in rows:
         assert row == json.loads(json.dumps(decoding.decoders()[row["name"]].describe()))
         assert row["law"] in ("exact", "bounded", "heuristic") and row["paper"] and row["summary"]
     out = run("decoders")[1]
-    for word in ("speculative-jacobi (exact)", "arXiv 2410.01699", "--option window=32", "1 to 256", "adaptive=false"):
+    listed = ("speculative-jacobi (exact)", "rejection (exact)", "arXiv 2410.01699", "--option window=32", "1 to 256")
+    for word in (*listed, "adaptive=false"):
         assert word in out
 
 
@@ -278,7 +283,7 @@ def test_decoders_are_described(run):
         (["a cat", "--option", "window=three"], 1, "window='three': needed is a whole number from 1 to 256"),
         (["a cat", "--option", "window=3.5"], 1, "a whole number"),
         (["a cat", "--option", "adaptive=maybe"], 1, "true or false"),
-        (["a cat", "--option", "initialisation=zero"], 1, "vertical-repeat"),
+        (["a cat", "--option", "drafter=zero"], 1, "vertical-repeat"),
         (["a cat", "--option", "window"], 2, "NAME=VALUE"),
         (["a cat", "--option", "window=3", "--option", "window=4"], 2, "given twice"),
         (["a cat", "--pipeline", "emojy-64"], 1, "emojy-64"),

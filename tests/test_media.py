@@ -20,10 +20,11 @@ STATISTICS = {
     "law": "exact",
     "tokens": 256,
     "evaluations": 64,
+    "draft_evaluations": 0,
     "tokens_per_evaluation": 4.0,
     "seconds": 1.5,
     "complete": True,
-    "options": {"window": 16, "adaptive": False, "initialisation": "uniform"},
+    "options": {"window": 16, "adaptive": False, "drafter": "uniform"},
     "sampling": {"guidance": 1.5, "temperature": 1.0, "top_k": 0, "top_p": 0.9},
     "revision": "0123456789ab",
 }
@@ -98,7 +99,7 @@ def test_what_is_no_picture_is_refused(tmp_path):
 def test_the_command_says_everything(about):
     found = flags(media.command(about))
     assert shlex.split(media.command(about))[:3] == ["mmgen", "generate", STATISTICS["prompt"]]
-    assert found["--option"] == ["window=16", "adaptive=false", "initialisation=uniform"]
+    assert found["--option"] == ["window=16", "adaptive=false", "drafter=uniform"]
     expected = {
         "--pipeline": "emoji-64", "--seed": str(2**63 - 1), "--count": "1", "--decoder": "jacobi", "--guidance": "1.5",
         "--temperature": "1.0", "--top-k": "0", "--top-p": "0.9", "--dtype": "bfloat16", "--device": "cpu",

@@ -196,7 +196,7 @@ def test_every_shipped_tokenizer_loads_and_round_trips(name):
         ({"decoder": "jacobi", "decoder_options": {"windw": 3}}, OptionError, "window"),
         ({"decoder": "jacobi", "decoder_options": {"window": 0}}, OptionError, "from 1 to 256"),
         ({"decoder": "jacobi", "decoder_options": {"window": True}}, OptionError, "whole number"),
-        ({"decoder": "jacobi", "decoder_options": {"initialisation": "no"}}, OptionError, "uniform"),
+        ({"decoder": "jacobi", "decoder_options": {"drafter": "no"}}, UnknownNameError, "uniform"),
         ({"guidance": -1}, OptionError, "0 to 50"),
         ({"guidance": float("nan")}, OptionError, "0 to 50"),
         ({"temperature": 11}, OptionError, "0 to 10"),

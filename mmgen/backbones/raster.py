@@ -30,6 +30,8 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         layers: number of blocks.
         heads: attention heads H.
         hidden_size: channels inside the feed-forward.
+        condition_size: channels of the condition, where they are not the stream's: a draft model reads
+            the embeddings made for a larger one.
     """
 
     @register_to_config
@@ -43,6 +45,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         layers: int = 5,
         heads: int = 4,
         hidden_size: int = 768,
+        condition_size: int | None = None,
     ) -> None:
         super().__init__()
         self.layout = RasterLayout(height, width)
@@ -50,6 +53,9 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         self.condition_length = condition_length
         self.token_embedding = nn.Embedding(vocabulary_size + 1, size)
         self.target_embedding = nn.Embedding(self.layout.length, size)
+        self.condition_projection: nn.Module = nn.Identity()
+        if condition_size is not None:
+            self.condition_projection = nn.Linear(condition_size, size, bias=False)
         self.blocks = nn.ModuleList(Block(size, heads, hidden_size) for _ in range(layers))
         self.norm = RMSNorm(size)
         self.head = nn.Linear(size, vocabulary_size, bias=False)
@@ -72,7 +78,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
 
     def prefill(self, condition: Tensor, cache: KVCache) -> None:
         """Reads a condition [R, P, C] into an empty cache."""
-        self._run(condition, cache.open(condition.shape[1]), cache)
+        self._run(self.condition_projection(condition), cache.open(condition.shape[1]), cache)
 
     def forward(self, tokens: Tensor, cache: KVCache, tree: Tree | None = None) -> Tensor:
         """Logits of what follows each of the given tokens, which are added to the cache.
@@ -85,8 +91,31 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         Returns:
             Logits [R, L, V].
         """
+        return self.head(self.norm(self.streams(tokens, cache, tree)[-1]))
+
+    def streams(
+        self, tokens: Tensor, cache: KVCache, tree: Tree | None = None, layers: int | None = None
+    ) -> list[Tensor]:
+        """The streams [R, L, C] behind every block, for the given tokens, which are added to the cache.
+
+        `head(norm(stream))` are logits; those behind the last block are the model's.
+
+        Args:
+            layers: blocks to run, the first ones; None runs all. Only their part of the cache is written.
+        """
         positions = cache.open(tokens.shape[1], tree)
-        return self.head(self.norm(self._run(self._embed(tokens, positions), positions, cache)))
+        return self._run(self._embed(tokens, positions), positions, cache, layers)
+
+    def streams_at(self, tokens: Tensor, cache: KVCache, positions: Tensor, visible: Tensor) -> list[Tensor]:
+        """The same for tokens that may stand anywhere on the line.
+
+        Args:
+            tokens: int64 [R, L].
+            positions: int64 [R, L], where they stand on the line, the condition counted: their slots of the cache.
+            visible: bool [R, L, S], the slots each of them reads, its own among them.
+        """
+        cache.open_at(positions, visible)
+        return self._run(self._embed(tokens, positions), positions, cache)
 
     def teacher_forced(self, condition: Tensor, tokens: Tensor) -> Tensor:
         """Logits [R, N, V] of whole pictures at once, for training.
@@ -95,23 +124,32 @@ class RasterTransformer(ModelMixin, ConfigMixin):
             condition: embeddings [R, P, C].
             tokens: int64 [R, N].
         """
+        return self.head(self.teacher_forced_features(condition, tokens))
+
+    def teacher_forced_features(self, condition: Tensor, tokens: Tensor) -> Tensor:
+        """What `head` turns into the logits of `teacher_forced`: [R, N, C]."""
         begin = torch.full_like(tokens[:, :1], self.begin_token)
         line = torch.arange(condition.shape[1] + tokens.shape[1], device=tokens.device)[None]
         embedded = self._embed(torch.cat((begin, tokens[:, :-1]), dim=1), line[:, condition.shape[1] :])
-        hidden = self._run(torch.cat((condition, embedded), dim=1), line, None)
-        return self.head(self.norm(hidden[:, condition.shape[1] :]))
+        hidden = self._run(torch.cat((self.condition_projection(condition), embedded), dim=1), line, None)[-1]
+        return self.norm(hidden[:, condition.shape[1] :])
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         target = (positions - self.condition_length).clamp(max=self.layout.length - 1)
         return self.token_embedding(tokens) + self.target_embedding(target)
 
-    def _run(self, x: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
+    def _run(
+        self, x: Tensor, positions: Tensor, cache: KVCache | None, layers: int | None = None
+    ) -> list[Tensor]:
+        """The streams behind every block."""
         if self._angles is None or self._angles.device != x.device or self._angles.dtype != x.dtype:
             self._angles = self._line_angles().to(x.device, x.dtype)
         cos, sin = self._angles[:, positions.clamp(max=self._angles.shape[1] - 1)]
-        for layer, block in enumerate(self.blocks):
+        streams = []
+        for layer, block in enumerate(self.blocks[:layers]):
             x = block(x, (cos, sin), cache, layer)
-        return x
+            streams.append(x)
+        return streams
 
     def _line_angles(self) -> Tensor:
         """float32 [2, P + 1 + N, 2, 1, D]: angles of queries (of what is predicted) and keys (of what is held)."""

@@ -159,19 +159,11 @@ def parse_options(given: Mapping[str, str], decoder: str | None, pipe: Any) -> d
         UnknownNameError: there is no such decoder.
     """
     from mmgen import decoding
+    from mmgen.decoding.options import read_value
 
     kind = decoding.make(decoder) if decoder is not None else pipe.decoder
     types = {option["name"]: option["type"] for option in kind.describe()["options"]}
-    return {name: _parse(value, types.get(name, "str")) for name, value in given.items()}
-
-
-def _parse(value: str, kind: str) -> Any:
-    if kind == "bool":
-        return {"true": True, "false": False}.get(value.lower(), value)
-    try:
-        return {"int": int, "float": float}.get(kind, str)(value)
-    except ValueError:
-        return value
+    return {name: read_value(value, types.get(name, "str")) for name, value in given.items()}
 
 
 def report(path: Path, statistics: Mapping[str, Any], json: bool) -> None:

@@ -56,18 +56,31 @@ def _print_words(words: dict[str, Any]) -> None:
 
 
 def list_decoders(json: Json = False) -> None:
-    """List the decoders with their law, paper and options."""
+    """List the decoders, and the acceptance rules and drafters they are made of, with paper and options."""
     from mmgen import decoding
+    from mmgen.decoding.options import parts
 
     described = [kind.describe() for kind in decoding.decoders().values()]
+    rules, drafters = ([kind.describe() for kind in parts(kind).values()] for kind in ("acceptance", "drafter"))
     if json:
-        print_json(described)
+        print_json({"decoders": described, "acceptance": rules, "drafters": drafters})
         return
     for about in described:
-        law = f"{about['law']}, seeded" if about["seeded"] else about["law"]
-        print(f"{about['name']} ({law}): {about['summary']}\n    paper: {about['paper']}")
-        for option in about["options"]:
-            print(f"    --option {option['name']}={_default(option)}  {option['help']}{_limits(option)}")
+        _print_about(about, "--option ")
+    print("\nacceptance rules, as in --option acceptance=grouped/ranks=5:")
+    for about in rules:
+        _print_about(about, "/")
+    print("\ndrafters, as in --option drafter=n-gram/longest=2:")
+    for about in drafters:
+        _print_about(about, "/")
+
+
+def _print_about(about: dict[str, Any], mark: str) -> None:
+    words = [about["law"]] * ("law" in about) + ["seeded"] * bool(about.get("seeded"))
+    law = f" ({', '.join(words)})" if words else ""
+    print(f"{about['name']}{law}: {about['summary']}\n    paper: {about['paper']}")
+    for option in about["options"]:
+        print(f"    {mark}{option['name']}={_default(option)}  {option['help']}{_limits(option)}")
 
 
 def _default(option: dict[str, Any]) -> str:
@@ -75,6 +88,8 @@ def _default(option: dict[str, Any]) -> str:
 
 
 def _limits(option: dict[str, Any]) -> str:
+    if "part" in option:
+        return " (listed below)"
     if "choices" in option:
         return f" (one of {', '.join(option['choices'])})"
     if "minimum" in option and "maximum" in option:

@@ -7,31 +7,15 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
 from torch import Tensor
 
-from mmgen.errors import OptionError
+from mmgen.decoding.options import Law, Part, check_options, describe_options, summary
 from mmgen.rng import Rng
 from mmgen.sessions.session import Session
-
-Law = Literal["exact", "bounded", "heuristic"]
-"""`exact`: tokens are distributed as the model's own; `bounded`: within a stated distance; `heuristic`: no promise."""
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A field of a decoder: its default and what the command line, JSON, the docs and the app say of it."""
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass
@@ -42,18 +26,20 @@ class Generation:
         tokens: int64 [B, N]; what lies past `committed` is draft.
         committed: int64 [B], tokens of each row that are final.
         evaluations: int64 [B], evaluations of the model each row took part in.
+        draft_evaluations: int64 [B], evaluations of a draft model, or of the model's first layers.
     """
 
     tokens: Tensor
     committed: Tensor
     evaluations: Tensor
+    draft_evaluations: Tensor
 
 
 @dataclass
 class Decoder(SchedulerMixin, ConfigMixin, ABC):
     """Base of all decoders.
 
-    A subclass is a dataclass whose fields are its options (see `option`), with a name, a law, its
+    A subclass is a dataclass whose fields are its options (see `options.option`), with a name, a law, its
     paper, and `steps`. Decoders are components of a pipeline as diffusers' schedulers are: saved with
     it, and swapped by assignment.
 
@@ -69,9 +55,8 @@ class Decoder(SchedulerMixin, ConfigMixin, ABC):
     config_name = "decoder_config.json"
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
-        self.register_to_config(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        check_options(self)
+        self.register_to_config(**self.options())
 
     @abstractmethod
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
@@ -83,38 +68,12 @@ class Decoder(SchedulerMixin, ConfigMixin, ABC):
         return deque(self.steps(session, rng), maxlen=1).pop()
 
     def options(self) -> dict[str, Any]:
-        """The options by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """The options by name, ready for JSON: parts as their text."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: str(value) if isinstance(value, Part) else value for name, value in values.items()}
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """Name, law, whether it is seeded, paper, summary and options, as `mmgen decoders --json` prints them."""
-        options = [
-            {
-                "name": field.name,
-                "type": type(field.default).__name__,
-                "default": field.default,
-                **{key: value for key, value in field.metadata.items() if value is not None},
-            }
-            for field in dataclasses.fields(cls)
-        ]
-        summary = (cls.__doc__ or "").strip().split("\n")[0]
-        about = {"name": cls.name, "law": cls.law, "seeded": cls.seeded, "paper": cls.paper, "summary": summary}
-        return about | {"options": options}
-
-
-def _check(field: dataclasses.Field, value: Any) -> None:
-    kind, choices = type(field.default), field.metadata.get("choices")
-    minimum, maximum = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if choices is not None:
-        if value not in choices:
-            raise OptionError(field.name, value, f"one of {', '.join(choices)}")
-        return
-    number = kind in (int, float)
-    fits = type(value) is kind or (kind is float and type(value) is int)
-    if number and fits:
-        fits = (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
-    if not fits:
-        limits = f" from {minimum} to {maximum}" if number and None not in (minimum, maximum) else ""
-        words = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__)
-        raise OptionError(field.name, value, words + limits)
+        about = {"name": cls.name, "law": cls.law, "seeded": cls.seeded, "paper": cls.paper, "summary": summary(cls)}
+        return about | {"options": describe_options(cls)}

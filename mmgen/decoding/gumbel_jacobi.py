@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmgen.decoding.speculation import Slots, initial_guess
+from mmgen.decoding.acceptance.rule import Trial
+from mmgen.decoding.drafters.drafter import Drafter
+from mmgen.decoding.speculation import Slots, drafter_option
 from mmgen.decoding.speculative_jacobi import SpeculativeJacobi
 from mmgen.rng import race
 
@@ -22,8 +24,9 @@ class GumbelJacobi(SpeculativeJacobi):
     name = "gumbel-jacobi"
     law = "exact"
     paper = "So et al. 2025, arXiv 2510.24211"
+    no_joint_rules = "drafts share their noise with earlier ones, and a joint rule's run depends on later drafts"
 
-    initialisation: str = initial_guess("vertical-repeat")
+    drafter: Drafter = drafter_option("vertical-repeat")
 
-    def carry(self, probs: Tensor, tokens: Tensor, slots: Slots) -> Tensor:
-        return race(probs, slots.rng.token_noise(slots.positions, probs.shape[-1], slots.length))
+    def carry(self, trial: Trial, slots: Slots) -> Tensor:
+        return race(trial.p, slots.rng.token_noise(slots.positions, trial.p.shape[-1], slots.length))

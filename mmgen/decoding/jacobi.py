@@ -17,7 +17,7 @@ class Jacobi(Speculation):
     Every position has Gumbel noise fixed by seed and position, and its token is
     argmax(log p + noise): a fixed point of parallel updates (Jacobi decoding, Santilli et al. 2023,
     algorithm 1, there for greedy decoding). Drafts never enter the result, so the picture is the one
-    `autoregressive` draws from the same seed, whatever the window and the initialisation.
+    `autoregressive` draws from the same seed, whatever the window and the drafter.
     """
 
     name = "jacobi"

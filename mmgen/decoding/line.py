@@ -26,6 +26,7 @@ class Line:
         self.buffer = torch.full((batch, 1 + length + window), session.begin_token, device=device)
         self.committed = torch.zeros(batch, dtype=torch.long, device=device)
         self.evaluations = torch.zeros(batch, dtype=torch.long, device=device)
+        self.draft_evaluations = torch.zeros(batch, dtype=torch.long, device=device)
         padding = torch.full((batch, window), -1, device=device)
         self._known = torch.cat((session.known, padding), dim=1)
         self._all_known_from = _all_known_from(session.known)
@@ -38,12 +39,12 @@ class Line:
     @property
     def generation(self) -> Generation:
         """The lines as they stand, those of finished rows among them."""
-        own = Generation(self.buffer[:, 1 : 1 + self.length], self.committed, self.evaluations)
+        tokens = self.buffer[:, 1 : 1 + self.length]
+        own = Generation(tokens, self.committed, self.evaluations, self.draft_evaluations)
         if self._whole is None:
             return own
-        self._whole.tokens[self._rows] = own.tokens
-        self._whole.committed[self._rows] = own.committed
-        self._whole.evaluations[self._rows] = own.evaluations
+        for name, value in vars(own).items():
+            getattr(self._whole, name)[self._rows] = value
         return self._whole
 
     def unfinished(self) -> bool:
@@ -64,10 +65,11 @@ class Line:
             return None
         rows = (self.committed < self.length).nonzero().squeeze(1)
         whole = self.generation
-        self._whole = Generation(whole.tokens.clone(), whole.committed.clone(), whole.evaluations.clone())
+        self._whole = Generation(*(value.clone() for value in vars(whole).values()))
         self.session.select(rows)
         self._rows, self._finished = self._rows[rows], 0
-        self.buffer, self.committed, self.evaluations = self.buffer[rows], self.committed[rows], self.evaluations[rows]
+        self.buffer, self.committed = self.buffer[rows], self.committed[rows]
+        self.evaluations, self.draft_evaluations = self.evaluations[rows], self.draft_evaluations[rows]
         self._known, self._all_known_from = self._known[rows], self._all_known_from[rows]
         return rows
 

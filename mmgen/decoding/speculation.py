@@ -8,19 +8,20 @@ earlier positions only.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from mmgen.decoding.decoder import Decoder, Generation, option
+from mmgen.decoding.decoder import Decoder, Generation
 from mmgen.decoding.drafters.drafter import Context, Drafter
-from mmgen.decoding.drafters.initial import INITIALISATIONS
 from mmgen.decoding.line import Line, leading, longest_known_run
+from mmgen.decoding.options import option
 from mmgen.rng import Rng
 from mmgen.sessions.session import Session
 
@@ -48,15 +49,30 @@ class Slots(NamedTuple):
 
     Attributes:
         positions: int64 [B, L].
-        draw: int64 [B, 1], the evaluation's number, for fresh noise.
-        length: tokens N of a line.
-        rng: the noise of the batch.
+        known: int64 [B, L], tokens the slots must hold, -1 where free.
+        widths: int64 [B], slots of each row that are on trial.
+        context: what the drafter saw, for candidates beside the drafts.
     """
 
     positions: Tensor
-    draw: Tensor
-    length: int
-    rng: Rng
+    known: Tensor
+    widths: Tensor
+    context: Context
+
+    @property
+    def rng(self) -> Rng:
+        """The noise of the batch."""
+        return self.context.rng
+
+    @property
+    def draw(self) -> Tensor:
+        """int64 [B, 1], the evaluation's number, for fresh noise."""
+        return self.context.draw
+
+    @property
+    def length(self) -> int:
+        """Tokens N of a line."""
+        return self.context.line.length
 
 
 class Verdict(NamedTuple):
@@ -82,17 +98,20 @@ class Outcome(NamedTuple):
         tokens: int64 [B, L], of which the first `counts` [B] are committed.
         counts: int64 [B], 1 to L.
         carried: int64 [B, L], drafts for the slots that are not committed.
+        node: int64 [B], row of the evaluation that predicted the last committed token; None for a chain,
+            where it is `counts - 1`.
     """
 
     probs: Tensor
     tokens: Tensor
     counts: Tensor
     carried: Tensor
+    node: Tensor | None = None
 
 
-def initial_guess(default: str) -> Any:
+def drafter_option(default: str) -> Drafter:
     """The option every drafting decoder has, with the default that suits it."""
-    return option(default, "how empty slots of the window are guessed", choices=tuple(INITIALISATIONS))
+    return option(default, "what fills empty slots of the window", part="drafter")
 
 
 @dataclass
@@ -101,13 +120,19 @@ class Speculation(Decoder):
 
     window: int = option(32, "most tokens of one evaluation", minimum=1, maximum=256)
     adaptive: bool = option(False, "choose each row's window from the tokens it committed lately, up to `window`")
-    initialisation: str = initial_guess("vertical-repeat")
+    drafter: Drafter = drafter_option("vertical-repeat")
 
     needs_laws = True
     """Whether `judge` looks at the laws of the drafts."""
 
+    carries = True
+    """Whether drafts that were not committed are tested again; else every window is drafted afresh."""
+
     extra_nodes = 0
     """Nodes an evaluation reads beside the window's own."""
+
+    least_width = 1
+    """Slots of a window that are always on trial."""
 
     @abstractmethod
     def judge(self, probs: Tensor, drafts: Drafts, slots: Slots) -> Verdict:
@@ -117,65 +142,83 @@ class Speculation(Decoder):
             probs: the model's probabilities p [B, L, V].
         """
 
-    def verify(self, session: Session, drafts: Drafts, inputs: Tensor, known: Tensor, slots: Slots) -> Outcome:
+    def bind(self, session: Session) -> Speculation:
+        """The decoder with what it needs to know of a session."""
+        return self
+
+    def verify(self, session: Session, drafter: Drafter, drafts: Drafts, inputs: Tensor, slots: Slots) -> Outcome:
         """Evaluates a window once and finds the run to commit.
 
         Args:
             inputs: what the slots' positions follow, int64 [B, L].
-            known: tokens the slots must hold, -1 where free: int64 [B, L].
         """
         probs = session.score(inputs)
         verdict = self.judge(probs, drafts, slots)
-        keep = verdict.keep | (known >= 0)
-        tokens = torch.where(known >= 0, known, verdict.tokens)
+        keep = verdict.keep | (slots.known >= 0)
+        tokens = torch.where(slots.known >= 0, slots.known, verdict.tokens)
         return Outcome(probs, tokens, leading(keep) + 1, verdict.carried)
 
-    @torch.no_grad()
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
+        return self.bind(session)._steps(session, rng)
+
+    @torch.no_grad()
+    def _steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
         window = min(self.window, session.length)
         reach = max(window, min(1 + longest_known_run(session.known), session.length))
+        drafter = dataclasses.replace(self.drafter)
+        drafter.open(session, reach)
         session.open(reach + self.extra_nodes)
-        line, drafter = Line(session, reach), INITIALISATIONS[self.initialisation]()
+        line = Line(session, reach)
         widths = _Widths(line, window, self.adaptive)
-        filled = torch.zeros_like(line.committed)
+        filled, node = torch.zeros_like(line.committed), torch.full_like(line.committed, -1)
         drafts: Drafts | None = None
         probs, start = None, line.committed
         while line.unfinished():
             rows = line.retire()
-            if rows is not None and drafts is not None and probs is not None:
-                rng, drafts, probs = rng.select(rows), drafts.select(rows), probs[rows]
-                filled, start = filled[rows], start[rows]
+            if rows is not None and probs is not None:
+                rng, drafts, probs = rng.select(rows), drafts and drafts.select(rows), probs[rows]
+                filled, start, node = filled[rows], start[rows], node[rows]
                 drafter.select(rows)
                 widths.select(rows)
             draw = line.evaluations[:, None]
-            drafts = self._fill(drafter, drafts, Context(line, filled, probs, start, rng, draw))
+            context = Context(line, filled, widths.widths, probs, start, node, rng, draw, self.seeded)
+            drafts, lengths = self._fill(drafter, drafts, context)
             line.draft(drafts.tokens)
+            widths.limit(lengths, self.least_width)
             length, start = widths.longest(), line.committed
-            slots = Slots(line.positions(length), draw, session.length, rng)
-            outcome = self.verify(session, drafts.first(length), line.inputs(length), line.known(length), slots)
+            slots = Slots(line.positions(length), line.known(length), widths.widths, context)
+            outcome = self.verify(session, drafter, drafts.first(length), line.inputs(length), slots)
             counts = line.commit(outcome.tokens, torch.minimum(outcome.counts, widths.widths))
-            filled = (widths.widths - counts).clamp(min=0)
-            probs = outcome.probs
-            drafts = self._carry(outcome.carried, probs, counts, reach)
+            probs, node = outcome.probs, counts - 1
+            if self.carries:
+                filled = (widths.widths - counts).clamp(min=0)
+                drafts = self._carry(outcome.carried, probs, counts, reach)
+                node = node + filled
+            else:
+                drafts = None
+                node = node if outcome.node is None else outcome.node
+            node = node.clamp(min=0)
             widths.update(counts)
             yield line.generation
 
-    def _fill(self, drafter: Drafter, carried: Drafts | None, context: Context) -> Drafts:
-        """Carried drafts, the drafter's in the empty slots, and known tokens where they must be."""
+    def _fill(self, drafter: Drafter, carried: Drafts | None, context: Context) -> tuple[Drafts, Tensor | None]:
+        """Carried drafts, the drafter's in the empty slots, known tokens where they must be; and slots worth trying."""
         line = context.line
-        slots = torch.arange(line.window, device=line.committed.device)
-        empty = slots >= context.filled[:, None]
         if carried is not None:
             line.draft(carried.tokens)
-        tokens, laws = drafter.propose(context)
+        tokens, laws, lengths = drafter.propose(context)
         if self.needs_laws and laws is None:
             laws = one_hot(tokens, line.session.vocabulary_size).float()
         if carried is not None:
+            empty = torch.arange(line.window, device=line.committed.device) >= context.filled[:, None]
             tokens = torch.where(empty, tokens, carried.tokens)
             if laws is not None and carried.laws is not None:
                 laws = torch.where(empty[..., None], laws, carried.laws)
         known = line.known()
-        return Drafts(torch.where(known >= 0, known, tokens), laws if self.needs_laws else None)
+        if laws is not None and line.session.constrained:
+            certain = one_hot(known.clamp(min=0), line.session.vocabulary_size).float()
+            laws = torch.where((known >= 0)[..., None], certain, laws)
+        return Drafts(torch.where(known >= 0, known, tokens), laws if self.needs_laws else None), lengths
 
     def _carry(self, tokens: Tensor, probs: Tensor, counts: Tensor, window: int) -> Drafts:
         """What stands behind the committed run moves to the front of the window, with p as its law."""
@@ -194,7 +237,7 @@ class _Widths:
     """
 
     def __init__(self, line: Line, window: int, adaptive: bool) -> None:
-        self._adaptive, self._window = adaptive, window
+        self._adaptive, self._window, self._limited = adaptive, window, False
         buckets = [bucket for bucket in BUCKETS if bucket < window] + [window]
         self._buckets = torch.tensor(buckets, device=line.committed.device)
         self._average = torch.full_like(line.committed, 4, dtype=torch.float32)
@@ -204,10 +247,17 @@ class _Widths:
 
     def longest(self) -> int:
         """Slots of the next evaluation: the widest row still being written."""
-        if not self._adaptive and not self._line.session.constrained:
+        if not self._adaptive and not self._limited and not self._line.session.constrained:
             return self._window
         writing = self._line.committed < self._line.length
         return int(torch.where(writing, self.widths, self._buckets[0]).max())
+
+    def limit(self, lengths: Tensor | None, least: int) -> None:
+        """Tries no more than `lengths` [B] slots, where a drafter says so, and runs of known tokens all the same."""
+        if lengths is not None:
+            self._limited = True
+            self.widths = torch.minimum(self.widths, lengths.clamp(min=min(least, self._window)))
+            self._make_room_for_known()
 
     def update(self, counts: Tensor) -> None:
         """Learns how many tokens each row has just committed."""
@@ -223,6 +273,9 @@ class _Widths:
         if self._adaptive:
             index = torch.searchsorted(self._buckets, 2 * self._average).clamp(max=len(self._buckets) - 1)
             self.widths = self._buckets[index]
+        self._make_room_for_known()
+
+    def _make_room_for_known(self) -> None:
         if self._line.session.constrained:
             needed = (1 + self._line.known_runs()).clamp(max=self._line.window)
             self.widths = torch.maximum(self.widths, needed)

@@ -20,7 +20,8 @@ class Statistics(BaseOutput):
         law: `exact`, `bounded` or `heuristic`: what the decoder promises about the tokens.
         tokens: tokens that were drawn (given ones are not counted).
         evaluations: evaluations of the model the item took part in.
-        tokens_per_evaluation: the two, divided.
+        draft_evaluations: evaluations of a draft model, or of the model's first layers, that came on top.
+        tokens_per_evaluation: tokens over evaluations.
         seconds: wall-clock time of the call divided by the items drawn in it.
         complete: False where the call was interrupted before the item's last token.
         options: the decoder's options.
@@ -35,6 +36,7 @@ class Statistics(BaseOutput):
     law: str
     tokens: int
     evaluations: int
+    draft_evaluations: int
     tokens_per_evaluation: float
     seconds: float
     complete: bool

@@ -53,8 +53,9 @@ class Pipeline(DiffusionPipeline):
             raise UnknownNameError("pipeline class", index.get("_class_name"), [cls.__name__])
         shared = catalog.describe(folder)["shared"]
         for name, kind in cls.component_types.items():
-            if name not in components:
-                components[name] = load_model(kind, _component_folder(folder, name, shared), dtype)
+            place = _component_folder(folder, name, shared)
+            if name not in components and (name not in cls._optional_components or place.is_dir()):
+                components[name] = load_model(kind, place, dtype)
         if "decoder" not in components:
             components["decoder"] = _load_decoder(folder / "decoder")
         pipe = cls(**components, sampling=index.get("sampling"))
@@ -76,6 +77,7 @@ class Pipeline(DiffusionPipeline):
         state = {
             f"{name}.{key}": tensor
             for name in self.component_types
+            if getattr(self, name) is not None
             for key, tensor in sorted(getattr(self, name).state_dict().items())
         }
         versions = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values())

@@ -14,7 +14,9 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
+from mmgen.codebook import Codebook
 from mmgen.decoding.decoder import Decoder, Generation
 from mmgen.errors import OptionError, PromptError, SizeError
 from mmgen.pipelines.output import ImageOutput, Statistics
@@ -59,14 +61,24 @@ class TextToImagePipeline(Pipeline):
         text_encoder: captions to conditions.
         transformer: writes the codes.
         decoder: how the codes are written; swap it by assignment.
+        draft: a smaller transformer of the same vocabulary, for the drafter `draft-model`; may be absent.
+        heads: heads trained on the transformer, for the drafter `heads`; may be absent.
         sampling: the defaults of a call: guidance, temperature, top_k and top_p.
     """
 
-    component_types = {"tokenizer": PatchVQ, "text_encoder": SceneEncoder, "transformer": RasterTransformer}
+    component_types = {
+        "tokenizer": PatchVQ,
+        "text_encoder": SceneEncoder,
+        "transformer": RasterTransformer,
+        "draft": RasterTransformer,
+        "heads": TokenHeads,
+    }
+    _optional_components = ["draft", "heads"]
     medium = "image"
     family = "raster"
-    model_cpu_offload_seq = "text_encoder->transformer->tokenizer"
+    model_cpu_offload_seq = "text_encoder->draft->heads->transformer->tokenizer"
     _callback_tensor_inputs = ["tokens"]
+    _known_codebook: tuple[Tensor, Codebook] | None = None
 
     def __init__(
         self,
@@ -75,9 +87,14 @@ class TextToImagePipeline(Pipeline):
         transformer: RasterTransformer,
         decoder: Decoder,
         sampling: dict[str, Any] | None = None,
+        draft: RasterTransformer | None = None,
+        heads: TokenHeads | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(tokenizer=tokenizer, text_encoder=text_encoder, transformer=transformer, decoder=decoder)
+        self.register_modules(
+            tokenizer=tokenizer, text_encoder=text_encoder, transformer=transformer, decoder=decoder,
+            draft=draft, heads=heads,
+        )  # fmt: skip
         self.register_to_config(sampling=Sampling(**(sampling or {})).to_dict())
         self._interrupt = False
 
@@ -216,12 +233,26 @@ class TextToImagePipeline(Pipeline):
         device = self._execution_device
         condition = self.text_encoder(ids)
         null_condition = self.text_encoder(self.text_encoder.null_ids(len(ids)))
-        session = RasterSession(self.transformer, condition, null_condition, drawing.sampling, known)
+        prompts = condition, null_condition, drawing.sampling, known
+        session = RasterSession(
+            self.transformer,
+            *prompts,
+            draft=RasterSession(self.draft, *prompts) if self.draft is not None else None,
+            heads=self.heads,
+            codebook=self._codebook(),
+        )
         for generation in drawing.decoder.steps(session, Rng(drawing.seeds, device)):
             drawing.generation = generation
             yield drawing
             if self._interrupt:
                 return
+
+    def _codebook(self) -> Codebook:
+        """What the tokenizer's codes stand for; kept, with its table of neighbours, as long as the tokenizer is."""
+        vectors = self.tokenizer.codebook
+        if self._known_codebook is None or self._known_codebook[0] is not vectors:
+            self._known_codebook = (vectors, Codebook(vectors))
+        return self._known_codebook[1]
 
     @torch.no_grad()
     def render(self, drawing: Drawing, output_type: str = "pil") -> Any:
@@ -247,7 +278,8 @@ class TextToImagePipeline(Pipeline):
         seconds = (time.perf_counter() - drawing.started) / len(drawing.prompts)
         rows = zip(
             drawing.prompts, drawing.seeds, drawing.given,
-            generation.committed.tolist(), generation.evaluations.tolist(), strict=True,
+            generation.committed.tolist(), generation.evaluations.tolist(), generation.draft_evaluations.tolist(),
+            strict=True,
         )  # fmt: skip
         length = self.transformer.layout.length
         return [
@@ -259,6 +291,7 @@ class TextToImagePipeline(Pipeline):
                 law=drawing.decoder.law,
                 tokens=max(committed - given, 0),
                 evaluations=evaluations,
+                draft_evaluations=draft_evaluations,
                 tokens_per_evaluation=max(committed - given, 0) / max(evaluations, 1),
                 seconds=seconds,
                 complete=committed >= length,
@@ -266,7 +299,7 @@ class TextToImagePipeline(Pipeline):
                 sampling=drawing.sampling.to_dict(),
                 revision=self.revision,
             )
-            for prompt, seed, given, committed, evaluations in rows
+            for prompt, seed, given, committed, evaluations, draft_evaluations in rows
         ]
 
     def _written(self, drawing: Drawing) -> tuple[Tensor, Tensor]:

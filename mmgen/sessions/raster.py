@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
+from mmgen.codebook import Codebook
 from mmgen.errors import SizeError
 from mmgen.layout import Tree
 from mmgen.sampling import Sampling
@@ -23,6 +25,9 @@ class RasterSession:
         null_condition: embeddings of "no prompt" [B, P, C]; used where `sampling` is guided.
         sampling: how probabilities come from logits.
         known: tokens that are given, int64 [B, N] with -1 where free; None where all are free.
+        draft: the session of a smaller model under the same prompts, if there is one.
+        heads: trained on the backbone's features, if there are some.
+        codebook: what the codes stand for, if it is known.
     """
 
     def __init__(
@@ -32,6 +37,9 @@ class RasterSession:
         null_condition: Tensor,
         sampling: Sampling,
         known: Tensor | None = None,
+        draft: RasterSession | None = None,
+        heads: TokenHeads | None = None,
+        codebook: Codebook | None = None,
     ) -> None:
         self.backbone = backbone
         self.sampling = sampling
@@ -41,6 +49,11 @@ class RasterSession:
         self.vocabulary_size = backbone.vocabulary_size
         self.begin_token = backbone.begin_token
         self.device = condition.device
+        self.layers = len(backbone.blocks)
+        self.draft, self.codebook = draft, codebook
+        self.heads = 0 if heads is None else heads.depths
+        self._heads = heads
+        self._streams: list[Tensor] = []
         if known is None:
             known = torch.full((self.batch, self.length), -1)
         if tuple(known.shape) != (self.batch, self.length):
@@ -57,18 +70,46 @@ class RasterSession:
         self._committed = torch.zeros(self.batch, dtype=torch.long, device=self.device)
 
     @torch.no_grad()
-    def score(self, tokens: Tensor, tree: Tree | None = None) -> Tensor:
-        logits = self.backbone(self._for_all_rows(tokens), self._cache, tree)
-        if self.sampling.guided:
-            probs = self.sampling.probabilities(*logits.chunk(2))
-        else:
-            probs = self.sampling.probabilities(logits)
+    def score(self, tokens: Tensor, tree: Tree | None = None, layers: int | None = None) -> Tensor:
+        self._streams = self.backbone.streams(self._for_all_rows(tokens), self._cache, tree, layers)
+        probs = self.early(len(self._streams))
         if not self.constrained:
             return probs
         depths = torch.arange(tokens.shape[1], device=self.device) if tree is None else tree.depths
-        positions = self._committed[:, None] + depths
+        return self._make_known_certain(probs, self._committed[:, None] + depths)
+
+    @torch.no_grad()
+    def score_at(self, tokens: Tensor, places: Tensor, present: Tensor) -> Tensor:
+        places = places.expand(self.batch, -1)
+        seen = self._for_all_rows(present.expand(self.batch, -1).scatter(1, places, True))
+        own = self._for_all_rows(places)
+        held = torch.arange(self._cache.capacity, device=self.device) - self._prompt_length[:, None]
+        readable = (held < 0) | seen.gather(1, held.clamp(0, self.length))
+        visible = readable[:, None] & (held[:, None] <= own[..., None])
+        slots = self._prompt_length[:, None] + own
+        self._streams = self.backbone.streams_at(self._for_all_rows(tokens), self._cache, slots, visible)
+        probs = self.early(len(self._streams))
+        return self._make_known_certain(probs, places) if self.constrained else probs
+
+    def _make_known_certain(self, probs: Tensor, positions: Tensor) -> Tensor:
+        """Laws [B, L, V] of positions [B, L], where known tokens have all of the probability."""
         known = self.known.gather(1, positions.clamp(max=self.length - 1))[..., None]
         return torch.where(known < 0, probs, one_hot(known.squeeze(-1).clamp(min=0), self.vocabulary_size).float())
+
+    @torch.no_grad()
+    def early(self, layers: int) -> Tensor:
+        return self._probabilities(self.backbone.head(self.backbone.norm(self._streams[layers - 1])))
+
+    @torch.no_grad()
+    def foresee(self, nodes: Tensor, path: Tensor, positions: Tensor, above: Tensor) -> Tensor:
+        assert self._heads is not None
+        last = self._streams[-1]
+        features = self.backbone.norm(last[torch.arange(len(last), device=self.device), self._for_all_rows(nodes)])
+        path, positions, above = (self._for_all_rows(value) for value in (path, positions, above))
+        features = features[:, None].expand(-1, path.shape[1], -1)
+        positions = positions[:, None].expand(path.shape[:2])
+        logits = self._heads.logits(self.backbone, features, path.shape[-1], path, positions, above)
+        return self._probabilities(logits)
 
     def rewind(self, lengths: Tensor) -> None:
         self._committed = lengths
@@ -78,6 +119,7 @@ class RasterSession:
         all_rows = torch.cat((rows, rows + self.batch)) if self.sampling.guided else rows
         self._cache.select(all_rows)
         self._prompt_length = self._prompt_length[all_rows]
+        self._streams = [stream[all_rows] for stream in self._streams]
         self._committed, self.known = self._committed[rows], self.known[rows]
         self.batch = len(rows)
 
@@ -85,6 +127,10 @@ class RasterSession:
         start = self._prompt_length + self._for_all_rows(self._committed)
         steps = torch.arange(nodes.shape[1], device=self.device)
         self._cache.move(start[:, None] + self._for_all_rows(nodes), start[:, None] + 1 + steps)
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities [B, ..., V] from logits of all rows."""
+        return self.sampling.probabilities(*(logits.chunk(2) if self.sampling.guided else (logits,)))
 
     def _for_all_rows(self, tensor: Tensor) -> Tensor:
         return torch.cat((tensor, tensor)) if self.sampling.guided else tensor

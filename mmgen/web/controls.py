@@ -79,7 +79,8 @@ def _widget(option: Mapping[str, Any], value: Any, decoder: str) -> gr.component
     }
     minimum, maximum = option.get("minimum"), option.get("maximum")
     if "choices" in option:
-        return gr.Dropdown(list(option["choices"]), **common)
+        # A part may be given with options of its own, such as grouped/ranks=5.
+        return gr.Dropdown(list(option["choices"]), allow_custom_value="part" in option, **common)
     if option["type"] == "bool":
         return gr.Checkbox(**common)
     if option["type"] == "str":

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from mmgen import decoding
 from mmgen.decoding import speculation
-from mmgen.decoding.acceptance import rejection
+from mmgen.decoding.acceptance import rule as rules
 from mmgen.decoding.acceptance.rejection import RejectionSampling
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial
 from mmgen.layout import RasterLayout
 from mmgen.rng import Purpose, Rng
 
+INITIAL = ("uniform", "random", "horizontal-repeat", "vertical-repeat", "horizontal-sample", "vertical-sample")
+"""The drafters that need no second model and remember nothing."""
 LAYOUT = RasterLayout(2, 3)
 SURPRISE = 1e-7
 """Exact decoders stay far above this p-value; all runs have fixed seeds."""
@@ -75,11 +78,11 @@ def check_corrections_have_no_leak() -> None:
     """A correction gives nothing to tokens the draft law holds enough of, and rounding never makes it NaN."""
     p, q = law_pairs()
     rule = RejectionSampling()
-    correction = rule.correction(p, q)
+    correction = rule.correction(trial(p, q))
     differs = ((p - q).clamp(min=0).sum(-1) > 0)[:, None]
     assert bool((correction[differs & (p <= q)] == 0).all())
     torch.testing.assert_close(correction.sum(-1), torch.ones(len(p), dtype=p.dtype), rtol=0, atol=1e-12)
-    torch.testing.assert_close(rule.correction(p, p), p, rtol=0, atol=0)
+    torch.testing.assert_close(rule.correction(trial(p, p)), p, rtol=0, atol=0)
 
 
 def check_coin_of_zero() -> None:
@@ -87,8 +90,8 @@ def check_coin_of_zero() -> None:
     rule, p = RejectionSampling(), torch.tensor([0.0, 1.0])
     for coin in (0.0, 2.0**-24, 1 - 2.0**-24):
         coins, flat = torch.tensor(coin), torch.tensor([0.5, 0.5])
-        assert not bool(rule.keep(p, flat, torch.tensor(0), coins)), f"a coin of {coin} kept an impossible token"
-        assert bool(rule.keep(p, p, torch.tensor(1), coins)), f"a coin of {coin} refused a certain token"
+        assert not bool(rule.keep(trial(p, flat, torch.tensor(0), coins))), f"a coin of {coin} kept an impossible token"
+        assert bool(rule.keep(trial(p, p, torch.tensor(1), coins))), f"a coin of {coin} refused a certain token"
 
 
 def check_lines_are_possible() -> None:
@@ -103,10 +106,17 @@ def check_lines_are_possible() -> None:
     for decoder in ("speculative-jacobi", "coupled-jacobi", "gumbel-jacobi", "proactive"):
         session = MarkovSession(tables, torch.full((batch,), 2), LAYOUT)
         with mock.patch.object(Rng, "uniform", zero):
-            generation = decoding.make(decoder, initialisation="uniform").generate(session, Rng(range(batch)))
+            generation = decoding.make(decoder, drafter="uniform").generate(session, Rng(range(batch)))
         law = sequence_law(tables[2], LAYOUT.length)
         digits = 3 ** torch.arange(LAYOUT.length - 1, -1, -1)
         assert bool((law[(generation.tokens * digits).sum(1)] > 0).all()), decoder
+
+
+def trial(p: Tensor, q: Tensor, tokens: Tensor | None = None, coins: Tensor | None = None) -> Trial:
+    """A trial of single drafts, the first and last of their windows."""
+    tokens = torch.zeros(p.shape[:-1], dtype=torch.long) if tokens is None else tokens
+    coins = torch.zeros(p.shape[:-1], dtype=p.dtype) if coins is None else coins
+    return Trial(p, q, tokens, coins, torch.zeros_like(tokens), torch.ones_like(tokens, dtype=torch.bool))
 
 
 def law_pairs() -> tuple[Tensor, Tensor]:
@@ -125,7 +135,7 @@ def law_pairs() -> tuple[Tensor, Tensor]:
     return p / p.sum(-1, keepdim=True), q / q.sum(-1, keepdim=True)
 
 
-def _compose(rule: RejectionSampling, p: Tensor, q: Tensor, candidates: int) -> Tensor:
+def _compose(rule: AcceptanceRule, p: Tensor, q: Tensor, candidates: int) -> Tensor:
     """Law of what recursive rejection leaves of p, over all tuples of candidates and all coins: [M, V]."""
     size, total = p.shape[-1], torch.zeros_like(p)
     for drawn in itertools.product(range(size), repeat=candidates):
@@ -138,20 +148,20 @@ def _compose(rule: RejectionSampling, p: Tensor, q: Tensor, candidates: int) -> 
             wanted[:, token] += chance * kept
             chance = chance * (1 - kept)
             # A law that ran out of tokens draws nothing: one arbitrary token stands for it.
-            following = rejection.without(proposals, tokens)
+            following = rules.without(proposals, tokens)
             empty = following.sum(-1, keepdim=True) == 0
-            here, law = rule.correction(here, law), rejection.without(law, tokens)
+            here, law = rule.correction(trial(here, law, tokens)), rules.without(law, tokens)
             proposals = torch.where(empty, torch.eye(size, dtype=p.dtype)[0], following)
         total += weight[:, None] * (wanted + chance[:, None] * here)
     return total
 
 
-def _kept(rule: RejectionSampling, p: Tensor, q: Tensor, tokens: Tensor) -> Tensor:
+def _kept(rule: AcceptanceRule, p: Tensor, q: Tensor, tokens: Tensor) -> Tensor:
     """Measure of the coins that keep a token: where `keep` turns from true to false, by halving."""
     low, high = torch.zeros_like(p[:, 0]), torch.ones_like(p[:, 0])
-    always = rule.keep(p, q, tokens, torch.full_like(low, 1 - 2.0**-53))
+    always = rule.keep(trial(p, q, tokens, torch.full_like(low, 1 - 2.0**-53)))
     for _ in range(55):
         middle = (low + high) / 2
-        keeps = rule.keep(p, q, tokens, middle)
+        keeps = rule.keep(trial(p, q, tokens, middle))
         low, high = torch.where(keeps, middle, low), torch.where(keeps, high, middle)
     return torch.where(always, 1.0, low)

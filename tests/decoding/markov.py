@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from mmgen.codebook import Codebook
 from mmgen.layout import RasterLayout, Tree
 
 
@@ -28,7 +30,8 @@ class MarkovSession:
     """Implements `mmgen.sessions.session.Session` by looking up a table.
 
     What was read stands in a cache of tokens that is written, rewound and followed as keys and values
-    are, so a decoder that leaves it in disorder is given the wrong laws.
+    are, so a decoder that leaves it in disorder is given the wrong laws. With its first layer alone, through its heads,
+    and in its draft model it says something else: half of its law, half of another.
 
     Args:
         tables: laws [T, V + 1, V + 1, V].
@@ -37,44 +40,88 @@ class MarkovSession:
         known: int64 [B, N], -1 where free.
     """
 
+    layers, heads = 2, 3
+
     def __init__(self, tables: Tensor, rows: Tensor, layout: RasterLayout, known: Tensor | None = None) -> None:
         self.batch, self.length, self.layout = len(rows), layout.length, layout
         self.vocabulary_size = self.begin_token = tables.shape[-1]
         self.device = torch.device("cpu")
         self.known = torch.full((self.batch, self.length), -1) if known is None else known
         self.constrained = bool((self.known >= 0).any())
-        self._laws, self._rows = tables.flatten(0, 2), rows[:, None]
+        self._tables, self._rows = tables, rows[:, None]
+        generator = torch.Generator().manual_seed(5)
+        self._blurred = (tables + torch.randn(tables.shape, generator=generator).softmax(-1)) / 2
+        self.codebook = Codebook(torch.randn(self.vocabulary_size, 2, generator=generator))
         self.widths: list[int] = []
+
+    @functools.cached_property
+    def draft(self) -> MarkovSession:
+        """The session of the draft model."""
+        return MarkovSession(self._blurred, self._rows[:, 0], self.layout, self.known)
 
     def open(self, window: int) -> None:
         self._cache = torch.full((self.batch, 2 + self.length + window), self.begin_token)
+        self._read_by_all = torch.ones_like(self._cache, dtype=torch.bool)
         self._committed = torch.zeros(self.batch, dtype=torch.long)
 
-    def score(self, tokens: Tensor, tree: Tree | None = None) -> Tensor:
+    def score(self, tokens: Tensor, tree: Tree | None = None, layers: int | None = None) -> Tensor:
         count = tokens.shape[1]
-        self.widths.append(count)
+        if layers in (None, self.layers):
+            self.widths.append(count)
         parents = torch.arange(-1, count - 1) if tree is None else torch.tensor(tree.parents)
-        depths = torch.arange(count) if tree is None else tree.depths
+        self._depths = torch.arange(count) if tree is None else tree.depths
         self._cache.scatter_(1, self._slots(torch.arange(count)), tokens)
-        before = self._cache.gather(1, self._slots(parents))
-        size = self.vocabulary_size + 1
-        probs = self._laws[(self._rows * size + before) * size + tokens]
+        self._read_by_all.scatter_(1, self._slots(torch.arange(count)), layers in (None, self.layers))
+        self._before, self._tokens = self._cache.gather(1, self._slots(parents)), tokens
+        if layers in (None, self.layers):
+            places = torch.arange(self._cache.shape[1]) <= self._slots(torch.tensor([0]))
+            assert bool((self._read_by_all | ~places).all()), "a token was read by the first layers only"
+        return self.early(self.layers if layers is None else layers)
+
+    def score_at(self, tokens: Tensor, places: Tensor, present: Tensor) -> Tensor:
+        """A token that may not be seen counts as the begin token."""
+        self.widths.append(tokens.shape[1])
+        places = places.expand(self.batch, -1)
+        seen = present.expand(self.batch, -1).scatter(1, places, True)
+        self._cache.scatter_(1, 1 + places, tokens)
+        self._read_by_all.scatter_(1, 1 + places, True)
+        visible = seen.gather(1, (places - 1).clamp(min=0))
+        before = torch.where(visible, self._cache.gather(1, places), self.begin_token)
+        probs = self._look_up(self._tables, before, tokens)
+        return self._make_known_certain(probs, places) if self.constrained else probs
+
+    def early(self, layers: int) -> Tensor:
+        tables = self._tables if layers == self.layers else self._blurred
+        probs = self._look_up(tables, self._before, self._tokens)
         if not self.constrained:
             return probs
-        positions = (self._committed[:, None] + depths).clamp(max=self.length - 1)
-        known = self.known.gather(1, positions)
+        return self._make_known_certain(probs, self._committed[:, None] + self._depths)
+
+    def _make_known_certain(self, probs: Tensor, positions: Tensor) -> Tensor:
+        known = self.known.gather(1, positions.clamp(max=self.length - 1))
         return torch.where(known[..., None] < 0, probs, one_hot(known.clamp(min=0), self.vocabulary_size).float())
+
+    def foresee(self, nodes: Tensor, path: Tensor, positions: Tensor, above: Tensor) -> Tensor:
+        assert positions.shape == nodes.shape and above.shape == path.shape[:2]
+        fed = self._tokens.gather(1, nodes[:, None]).expand(path.shape[:2])
+        return self._look_up(self._blurred, path[..., -2] if path.shape[-1] > 1 else fed, path[..., -1])
 
     def rewind(self, lengths: Tensor) -> None:
         self._committed = lengths
 
     def select(self, rows: Tensor) -> None:
         self._cache, self._committed, self._rows = self._cache[rows], self._committed[rows], self._rows[rows]
+        self._read_by_all = self._read_by_all[rows]
+        self._before, self._tokens = self._before[rows], self._tokens[rows]
         self.known, self.batch = self.known[rows], len(rows)
 
     def follow(self, nodes: Tensor) -> None:
         moved = self._cache.gather(1, self._slots(nodes))
         self._cache.scatter_(1, self._slots(1 + torch.arange(nodes.shape[1])), moved)
+
+    def _look_up(self, tables: Tensor, before: Tensor, tokens: Tensor) -> Tensor:
+        size = self.vocabulary_size + 1
+        return tables.flatten(0, 2)[(self._rows * size + before) * size + tokens]
 
     def _slots(self, nodes: Tensor) -> Tensor:
         """Where nodes of the window stand in the cache, behind one begin token: int64 [B, M]."""

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
+from decoding.checks import INITIAL
 from decoding.markov import MarkovSession, markov_tables
 from torch import Tensor
 
 from mmgen import decoding
 from mmgen.decoding.decoder import Generation
-from mmgen.decoding.drafters.initial import INITIALISATIONS
+from mmgen.decoding.speculation import Speculation
 from mmgen.layout import RasterLayout
 from mmgen.rng import Rng
 
 LAYOUT = RasterLayout(6, 8)
 SEEDS = (5, 6, 7, 8, 9, 10)
 ROWS = torch.tensor([0, 1, 2, 1, 0, 2])
+SPECULATIVE = [name for name, kind in decoding.decoders().items() if issubclass(kind, Speculation)]
 OPTIONS: list[tuple[str, dict]] = [
     ("autoregressive", {}),
-    *((name, {"window": 16}) for name in decoding.decoders() if name != "autoregressive"),
-    *((name, {"window": 32, "adaptive": True}) for name in decoding.decoders() if name != "autoregressive"),
-    ("coupled-jacobi", {"window": 32, "adaptive": True, "initialisation": "horizontal-sample"}),
-    ("gumbel-jacobi", {"window": 32, "adaptive": True, "initialisation": "vertical-sample"}),
-    ("coupled-jacobi", {"window": 32, "adaptive": True, "initialisation": "horizontal-repeat"}),
+    *((name, {"window": 16}) for name in SPECULATIVE),
+    *((name, {"window": 32, "adaptive": True}) for name in SPECULATIVE),
+    ("coupled-jacobi", {"window": 32, "adaptive": True, "drafter": "horizontal-sample"}),
+    ("gumbel-jacobi", {"window": 32, "adaptive": True, "drafter": "vertical-sample"}),
+    ("coupled-jacobi", {"window": 32, "adaptive": True, "drafter": "horizontal-repeat"}),
     ("proactive", {"window": 16, "adaptive": True, "depth": 3, "branching": 2}),
     ("proactive", {"window": 2, "depth": 3, "branching": 2}),
 ]
@@ -88,9 +90,9 @@ def test_jacobi_writes_the_lines_of_autoregression(known: Tensor | None) -> None
     order = list(range(6))
     reference = decode("autoregressive", {}, order, known)
     for options in ({"window": 1}, {"window": 7}, {"window": 48}, {"window": 32, "adaptive": True}):
-        for initialisation in INITIALISATIONS:
-            generation = decode("jacobi", {**options, "initialisation": initialisation}, order, known)
-            assert torch.equal(generation.tokens, reference.tokens), (options, initialisation)
+        for drafter in INITIAL:
+            generation = decode("jacobi", {**options, "drafter": drafter}, order, known)
+            assert torch.equal(generation.tokens, reference.tokens), (options, drafter)
             assert bool((generation.evaluations <= reference.evaluations).all())
 
 
@@ -109,12 +111,13 @@ def test_committed_tokens_never_change(name: str, options: dict) -> None:
     assert steps == int(generation.evaluations.max()) == len(session.widths)
 
 
-@pytest.mark.parametrize("name", [name for name in decoding.decoders() if name != "autoregressive"])
+@pytest.mark.parametrize("name", SPECULATIVE)
 def test_finished_rows_are_not_evaluated(name: str) -> None:
     session = MarkovSession(markov_tables(), ROWS, LAYOUT)
     rows, score = [], session.score
     session.score = lambda tokens, tree=None: rows.append(len(tokens)) or score(tokens, tree)  # type: ignore[method-assign]
-    generation = decoding.make(name, window=8, initialisation="vertical-sample").generate(session, Rng(list(SEEDS)))
+    drafter = "token-recycling" if name == "tree" else "vertical-sample"
+    generation = decoding.make(name, window=8, drafter=drafter).generate(session, Rng(list(SEEDS)))
     assert rows == sorted(rows, reverse=True) and rows[0] == 6 and rows[-1] < 6
     assert sum(rows) < 6 * len(rows)
     assert bool((generation.committed == LAYOUT.length).all()) and int(generation.tokens.max()) < 3

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from decoding.checks import check_law, law_pairs
+from decoding.checks import INITIAL, check_law, law_pairs, trial
 from decoding.markov import least_p_value, markov_tables, sequence_law
 
 from mmgen import decoding
-from mmgen.decoding.acceptance.rejection import RejectionSampling, without
-from mmgen.decoding.drafters.initial import INITIALISATIONS
+from mmgen.decoding.acceptance.rejection import RejectionSampling
+from mmgen.decoding.acceptance.rule import without
 from mmgen.layout import RasterLayout
 
 KNOWN = (-1, -1, 2, -1, 0, -1)
@@ -18,23 +18,32 @@ NARROW = {**BINARY, "adaptive": True, "buckets": (1, 2, 3, 4, 5, 6, 7)}
 TREE_NARROW = {**BINARY, "adaptive": True, "buckets": (4, 5, 6, 7)}
 FOUR = {"vocabulary_size": 4, "layout": RasterLayout(2, 2)}
 
+EXACT = [name for name, kind in decoding.decoders().items() if kind.law == "exact"]
 CASES = [
-    *(("speculative-jacobi", {"initialisation": name, "window": 5}) for name in INITIALISATIONS),
-    *(("coupled-jacobi", {"initialisation": name, "window": 4}) for name in INITIALISATIONS),
-    *(("gumbel-jacobi", {"initialisation": name, "window": 6}) for name in INITIALISATIONS),
+    *(("speculative-jacobi", {"drafter": name, "window": 5}) for name in INITIAL),
+    *(("coupled-jacobi", {"drafter": name, "window": 4}) for name in INITIAL),
+    *(("gumbel-jacobi", {"drafter": name, "window": 6}) for name in INITIAL),
     ("speculative-jacobi", {"window": 1}),
     ("gumbel-jacobi", {"window": 2}),
-    ("speculative-jacobi", {**NARROW, "initialisation": "vertical-sample"}),
-    ("coupled-jacobi", {**NARROW, "initialisation": "horizontal-sample"}),
+    ("speculative-jacobi", {**NARROW, "drafter": "vertical-sample"}),
+    ("coupled-jacobi", {**NARROW, "drafter": "horizontal-sample"}),
     ("gumbel-jacobi", NARROW),
     ("proactive", {"branching": 2, "depth": 1, "window": 3}),
-    ("proactive", {"branching": 2, "depth": 3, "window": 6, "initialisation": "vertical-sample", "rows": 5000}),
+    ("proactive", {"branching": 2, "depth": 3, "window": 6, "drafter": "vertical-sample", "rows": 5000}),
     ("proactive", {**FOUR, "branching": 3, "depth": 3, "rows": 4000}),
-    ("proactive", {**FOUR, "branching": 3, "depth": 1, "initialisation": "vertical-repeat"}),
-    ("proactive", {**TREE_NARROW, "branching": 2, "depth": 2, "initialisation": "horizontal-sample", "rows": 5000}),
-    *((name, {"known": KNOWN, "window": 3, "rows": 5000}) for name in decoding.decoders() if name != "autoregressive"),
+    ("proactive", {**FOUR, "branching": 3, "depth": 1, "drafter": "vertical-repeat"}),
+    ("proactive", {**TREE_NARROW, "branching": 2, "depth": 2, "drafter": "horizontal-sample", "rows": 5000}),
+    *((name, {"known": KNOWN, "window": 3, "rows": 5000}) for name in EXACT if name != "autoregressive"),
+    *(("speculative", {"drafter": name, "window": 4, "rows": 5000}) for name in INITIAL),
+    ("speculative", {**NARROW, "drafter": "grid-n-gram"}),
+    ("tree", {"branching": 2, "depth": 1, "window": 3}),
+    ("tree", {"branching": 2, "depth": 3, "window": 6, "drafter": "n-gram", "rows": 5000}),
+    ("tree", {**FOUR, "branching": 3, "depth": 3, "rows": 4000}),
+    ("tree", {**FOUR, "branching": 6, "depth": 2, "window": 2, "rows": 4000}),
+    ("tree", {**TREE_NARROW, "branching": 2, "depth": 2, "rows": 5000}),
     ("autoregressive", {"known": KNOWN}),
     ("jacobi", {"window": 4}),
+    ("seeded-speculative", {"window": 4}),
 ]
 
 
@@ -47,8 +56,7 @@ def test_lines_follow_the_law(decoder: str, options: dict) -> None:
 
 
 def test_every_exact_decoder_is_enumerated() -> None:
-    exact = {name for name, kind in decoding.decoders().items() if kind.law == "exact"}
-    assert exact <= {name for name, _ in CASES}
+    assert set(EXACT) <= {name for name, _ in CASES}
 
 
 def test_enumeration_notices_a_wrong_law() -> None:
@@ -67,7 +75,8 @@ def test_no_rule_keeps_more_than_the_laws_share() -> None:
     tokens = torch.arange(p.shape[-1])
     shape = (len(p), len(tokens), len(coins), len(tokens))
     big_p, big_q = (law[:, None, None].expand(shape) for law in (p, q))
-    kept = RejectionSampling().keep(big_p, big_q, tokens[:, None].expand(shape[:3]), coins.expand(shape[:3]))
+    drafts = trial(big_p, big_q, tokens[:, None].expand(shape[:3]), coins.expand(shape[:3]))
+    kept = RejectionSampling().keep(drafts)
     share = (q * kept.double().mean(-1)).sum(-1)
     torch.testing.assert_close(share, torch.minimum(p, q).sum(-1), rtol=0, atol=1e-3)
 

@@ -7,12 +7,13 @@ from unittest import mock
 
 import pytest
 import torch
+from decoding.checks import INITIAL
 from decoding.markov import MarkovSession, markov_tables
 from torch import Tensor
 
 from mmgen import decoding
 from mmgen.decoding.coupled_jacobi import CoupledJacobi
-from mmgen.decoding.drafters.initial import INITIALISATIONS
+from mmgen.decoding.drafters.drafter import Drafter
 from mmgen.decoding.speculation import Drafts, Outcome, Slots
 from mmgen.layout import RasterLayout
 from mmgen.rng import Purpose, Rng
@@ -20,9 +21,9 @@ from mmgen.rng import Purpose, Rng
 SAMPLERS = ("speculative-jacobi", "coupled-jacobi", "gumbel-jacobi", "proactive")
 
 
-@pytest.mark.parametrize("initialisation", ["uniform", "horizontal-sample", "vertical-sample"])
+@pytest.mark.parametrize("drafter", ["uniform", "horizontal-sample", "vertical-sample"])
 @pytest.mark.parametrize("decoder", SAMPLERS)
-def test_no_number_serves_two_evaluations(decoder: str, initialisation: str) -> None:
+def test_no_number_serves_two_evaluations(decoder: str, drafter: str) -> None:
     uses: defaultdict[tuple[int, int, int], set[int]] = defaultdict(set)
     key = Rng._key
 
@@ -34,30 +35,30 @@ def test_no_number_serves_two_evaluations(decoder: str, initialisation: str) -> 
 
     session = MarkovSession(markov_tables(), torch.zeros(1, dtype=torch.long), RasterLayout(5, 6))
     with mock.patch.object(Rng, "_key", log):
-        options = {"window": 16, "adaptive": True, "initialisation": initialisation}
+        options = {"window": 16, "adaptive": True, "drafter": drafter}
         generation = decoding.make(decoder, **options).generate(session, Rng([1]))
     assert int(generation.evaluations) > 3
     assert len(uses) > 100
     assert all(len(evaluations) == 1 for evaluations in uses.values())
 
 
-@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+@pytest.mark.parametrize("drafter", INITIAL)
 @pytest.mark.parametrize("decoder", SAMPLERS)
-def test_drafts_follow_their_stated_laws(decoder: str, initialisation: str) -> None:
+def test_drafts_follow_their_stated_laws(decoder: str, drafter: str) -> None:
     seen: list[tuple[Drafts, Tensor, Tensor]] = []
     kind = decoding.decoders()[decoder]
     verify = kind.verify
 
     def record(
-        self: CoupledJacobi, session: MarkovSession, drafts: Drafts, inputs: Tensor, known: Tensor, slots: Slots
+        self: CoupledJacobi, session: MarkovSession, drafter: Drafter, drafts: Drafts, inputs: Tensor, slots: Slots
     ) -> Outcome:
         seen.append((drafts, inputs, slots.positions))
-        return verify(self, session, drafts, inputs, known, slots)
+        return verify(self, session, drafter, drafts, inputs, slots)
 
     layout, batch = RasterLayout(2, 4), 4000
     session = MarkovSession(markov_tables(), torch.arange(batch) % 2, layout)
     with mock.patch.object(kind, "verify", record):
-        decoding.make(decoder, window=6, initialisation=initialisation).generate(session, Rng(range(batch)))
+        decoding.make(decoder, window=6, drafter=drafter).generate(session, Rng(range(batch)))
     for drafts, inputs, positions in seen:
         for slot in range(drafts.tokens.shape[1]):
             for before in range(3):

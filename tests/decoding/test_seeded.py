@@ -6,13 +6,13 @@ from unittest import mock
 
 import pytest
 import torch
+from decoding.checks import INITIAL
 from torch import Tensor
 
 from mmgen import decoding
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding import speculation
 from mmgen.decoding.decoder import Generation
-from mmgen.decoding.drafters.initial import INITIALISATIONS
 from mmgen.decoding.line import Line
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
@@ -26,7 +26,7 @@ SAMPLINGS = [
     Sampling(guidance=0, top_p=0.7),
     Sampling(temperature=1.2, guidance=5.5, top_k=6, top_p=0.9),
 ]
-SPECULATIVE = [name for name in decoding.decoders() if name != "autoregressive"]
+SPECULATIVE = [name for name, kind in decoding.decoders().items() if issubclass(kind, speculation.Speculation)]
 
 
 def open_session(
@@ -51,14 +51,14 @@ def test_jacobi_is_autoregression_token_for_token(
     reference, _ = write(tiny_backbone, "autoregressive", sampling, batch)
     assert len(reference.tokens.unique()) > 1
     saved = 0
-    for initialisation in INITIALISATIONS:
+    for drafter in INITIAL:
         for window, adaptive in ((1, False), (5, False), (12, False), (64, False), (12, True)):
             with mock.patch.object(speculation, "BUCKETS", (1, 2, 3, 4, 6, 8)):
                 generation, _ = write(
                     tiny_backbone, "jacobi", sampling, batch,
-                    window=window, adaptive=adaptive, initialisation=initialisation,
+                    window=window, adaptive=adaptive, drafter=drafter,
                 )  # fmt: skip
-            assert torch.equal(generation.tokens, reference.tokens), (initialisation, window, adaptive)
+            assert torch.equal(generation.tokens, reference.tokens), (drafter, window, adaptive)
             assert bool((generation.evaluations <= reference.evaluations).all())
             saved += int((reference.evaluations - generation.evaluations).sum())
     assert saved > 0
