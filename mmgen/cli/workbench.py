@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,30 +30,40 @@ def bench(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Add transformers' generate on a Llama of the same shape.")
     ] = True,
+    quality: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Draw N more pictures with each, untimed, and measure their quality."),
+    ] = 0,
     json: Json = False,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG plot.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG plot of speed-ups.")] = None,
+    quality_plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a PNG plot of speed against quality; needs --quality.")
+    ] = None,
 ) -> None:
-    """Compare decoders on the same prompts and seeds: evaluations, seconds, speed-up and adherence."""
+    """Compare decoders on the same prompts and seeds: evaluations, seconds, speed-up, adherence and quality."""
     sizes = _numbers(batch)
-    if plot is not None:
-        if plot.suffix.lower() != ".png":
-            raise UsageError(f"--plot {str(plot)!r}: write a file name that ends in .png")
-        media.check_folder(plot.parent)
+    if quality_plot is not None and not quality:
+        raise UsageError("--quality-plot needs pictures to measure: add --quality 400")
+    _check_plot("--plot", plot)
+    _check_plot("--quality-plot", quality_plot)
     name = loading.source(pipeline)
     from mmgen.evaluation import bench as benchmark
+    from mmgen.evaluation.rows import table
 
     pipe = loading.load(name, device=loading.choose_device(None))
-    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log)
+    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log, quality)
     if plot is not None:
         from mmgen.evaluation.plot import draw
 
-        media.make_folder(plot.parent)
-        draw(rows, plot)
-        _log(f"plot written to {plot}")
+        _write_plot(draw, rows, plot)
+    if quality_plot is not None:
+        from mmgen.evaluation.quality_plot import draw as draw_quality
+
+        _write_plot(draw_quality, rows, quality_plot)
     if json:
         print_json([row.to_dict() for row in rows])
     else:
-        print(benchmark.table(rows))
+        print(table(rows))
 
 
 def evaluate(
@@ -129,6 +140,19 @@ def _numbers(words: str) -> list[int]:
     if not numbers or min(numbers) < 1:
         raise UsageError(f"--batch {words!r}: write whole numbers above 0 such as 1,8")
     return numbers
+
+
+def _check_plot(flag: str, path: Path | None) -> None:
+    if path is not None:
+        if path.suffix.lower() != ".png":
+            raise UsageError(f"{flag} {str(path)!r}: write a file name that ends in .png")
+        media.check_folder(path.parent)
+
+
+def _write_plot(draw: Callable[[Any, Path], None], rows: Sequence[Any], path: Path) -> None:
+    media.make_folder(path.parent)
+    draw(rows, path)
+    _log(f"plot written to {path}")
 
 
 def _percent(share: float | None) -> str:

@@ -106,6 +106,12 @@ class Share:
         """From 0 to 1; None of nothing."""
         return self.right / self.of if self.of else None
 
+    @property
+    def error(self) -> float | None:
+        """Standard error of the share; None of nothing. One right and one wrong more, or all right would be certain."""
+        share = (self.right + 1) / (self.of + 2)
+        return (share * (1 - share) / (self.of + 2)) ** 0.5 if self.of else None
+
     def to_dict(self) -> dict[str, Any]:
         """The counts and the share."""
         return {"right": self.right, "of": self.of, "share": self.share}

@@ -1,95 +1,30 @@
-"""Decoders compared on the same prompts and seeds: evaluations, seconds, speed-up and adherence."""
+"""Decoders compared on the same prompts and seeds: evaluations, seconds, speed-up, and what the pictures are worth."""
 
 from __future__ import annotations
 
 import contextlib
-import io
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from mmgen import catalog
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
-from mmgen.evaluation import adherence
+from mmgen.evaluation import adherence, quality
 from mmgen.evaluation.baseline import Comparison, Spread, compare
-from mmgen.evaluation.entrants import REFERENCE, Entrant, choose_entrants, parse_decoders
+from mmgen.evaluation.entrants import EVERYTHING, REFERENCE, Entrant, choose_entrants, parse_decoders
+from mmgen.evaluation.rows import BASELINE, Row
 from mmgen.scenes.grammar import Scene
 from mmgen.scenes.render import IMAGE_SIZE
 
-BASELINE = "transformers-generate"
 _MOST_PROMPTS = 4096
-_WIDTH = 400
-
-
-@dataclass(frozen=True)
-class Row:
-    """One decoder at one batch size.
-
-    Attributes:
-        pipeline: name of the pipeline.
-        decoder: name of the decoder; `transformers-generate` is the baseline, see `mmgen.evaluation.baseline`.
-        law: what the decoder promises about the tokens: `exact`, `bounded` or `heuristic`.
-        batch: prompts drawn in one call.
-        evaluations: of the model, mean per picture.
-        tokens_per_evaluation: drawn tokens over evaluations.
-        evaluation_ratio: evaluations over those of autoregression at the same batch size.
-        seconds: wall-clock seconds of a call over its pictures: median.
-        seconds_low: the same, lower quartile.
-        seconds_high: upper quartile.
-        speedup: seconds of autoregression over the decoder's, both of the same prompts in the same
-            repeat: median.
-        speedup_low: lower quartile.
-        speedup_high: upper quartile.
-        images_per_second: pictures over seconds, of all timed calls together.
-        batch_speedup: images per second over those of the same decoder at the smallest batch size of the
-            run, paired by repeat; None at that size.
-        adherence: share of the pictures that show everything their caption asks for; None where the
-            pipeline draws another size than the judge knows.
-        same_pictures: whether every picture equals autoregression's, pixel for pixel.
-        pictures: different pictures drawn.
-        options: options of the decoder that were given.
-        note: what else one must know to read the row.
-    """
-
-    pipeline: str
-    decoder: str
-    law: str
-    batch: int
-    evaluations: float
-    tokens_per_evaluation: float
-    evaluation_ratio: float
-    seconds: float
-    seconds_low: float
-    seconds_high: float
-    speedup: float
-    speedup_low: float
-    speedup_high: float
-    images_per_second: float
-    batch_speedup: float | None
-    adherence: float | None
-    same_pictures: bool | None
-    pictures: int
-    options: dict[str, Any] = field(default_factory=dict)
-    note: str = ""
-
-    @property
-    def label(self) -> str:
-        """The decoder with its options, as `--decoders` takes it."""
-        options = "+".join(f"{name}={str(value).lower()}" for name, value in self.options.items())
-        return f"{self.decoder}:{options}" if options else self.decoder
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name, ready for JSON."""
-        return asdict(self)
+_QUALITY_BATCH = 16
+"""Least number of pictures drawn at once where no time is taken."""
 
 
 def run(
@@ -101,6 +36,7 @@ def run(
     seed: int = 0,
     baseline: bool = True,
     log: Callable[[str], None] | None = None,
+    quality_pictures: int = 0,
 ) -> list[Row]:
     """Compares decoders on held-out captions, with the pipeline's default sampling.
 
@@ -111,14 +47,17 @@ def run(
     Args:
         pipeline: a text-to-image pipeline, its name or folder; the shipped one where nothing is given.
         decoders: names, with options as in `jacobi:window=32+adaptive=true`, or decoder objects; a string
-            may name several, with commas between. All decoders, and the pipeline's own, where nothing is
-            given. Autoregression is always among them: it is what the others are compared with.
+            may name several, with commas between. `all` also has every acceptance rule and drafter. All
+            decoders, and the pipeline's own, where nothing is given. Autoregression is always among them:
+            it is what the others are compared with.
         prompts: captions to draw, at least 1; more where a batch would not be full.
         repeats: how often each is timed, at least 1.
         batches: prompts drawn at once, each at least 1; captions are the same for all.
         seed: chooses the captions; picture i is drawn with seed + i.
         baseline: add a row of transformers' `generate` on a Llama of the same shape.
         log: called with a line whenever something has been measured.
+        quality_pictures: pictures to draw besides with each decoder, untimed, for adherence and the distances
+            of `mmgen.evaluation.quality.Quality`; 0 for none, a few hundred before differences show.
 
     Returns:
         A row for each batch size and decoder, autoregression first.
@@ -128,6 +67,8 @@ def run(
         OptionError: a number or an option of a decoder is out of range.
     """
     _check(prompts, repeats, batches, seed)
+    if quality_pictures:
+        quality.check_pictures(quality_pictures)
     if decoders is not None:
         parse_decoders(decoders)  # a wrong name is told before anything is loaded
     pipe = open_pipeline(pipeline)
@@ -136,63 +77,21 @@ def run(
     scenes = adherence.held_out_scenes(
         max(-(-prompts // size) * size for size in sizes), seed, pipe.text_encoder.grammar.objects
     )
-    trials = [_Trial(entrant, size) for size in sizes for entrant in entrants]
+    measured = None
     with _without_progress_bar(pipe):
-        for trial in trials:
-            _draw(pipe, trial, scenes, seed, 0)
-        for repeat in range(repeats):
-            for size in sizes:
-                chunks = range(0, -(-prompts // size) * size, size)
-                turn = [trial for trial in trials if trial.batch == size]
-                for number, start in enumerate(chunks):
-                    shift = (repeat * len(chunks) + number) % len(turn)
-                    for trial in turn[shift:] + turn[:shift]:
-                        trial.add(repeat, *_draw(pipe, trial, scenes, seed, start))
-                if log is not None:
-                    log(f"repeat {repeat + 1} of {repeats}, batch {size}: {len(turn)} decoders, {chunks.stop} prompts")
+        if decoders == EVERYTHING:
+            entrants = [entrant for entrant in entrants if _runs(pipe, entrant, scenes, seed, log)]
+        trials = [_Trial(entrant, size) for size in sizes for entrant in entrants]
+        _take_time(pipe, trials, scenes, prompts, repeats, seed, log)
+        if quality_pictures:
+            decoders_alone = [entrant.decoder for entrant in entrants]
+            measured = quality.measure(pipe, decoders_alone, quality_pictures, seed, max(_QUALITY_BATCH, *sizes), log)
     rows = [_row(pipe, trial, trials, scenes) for trial in trials]
+    if measured is not None:
+        rows = [_with_quality(row, measured[index % len(entrants)]) for index, row in enumerate(rows)]
     if baseline:
         rows.append(_baseline_row(pipe, compare(pipe.transformer, max(repeats, 3), log=log)))
     return rows
-
-
-_COLUMNS = ("decoder", "law", "batch", "evaluations", "tokens_per_evaluation", "seconds", "speedup")
-_BATCH_COLUMNS = ("images_per_second", "batch_speedup")
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows as text, columns named as the fields; spreads are quartiles."""
-    if not rows:
-        return ""
-    grid = Table(box=SIMPLE, pad_edge=False, title=f"{rows[0].pipeline}, median (quartiles)", title_justify="left")
-    several = len({row.batch for row in rows}) > 1
-    columns = (*_COLUMNS, *(_BATCH_COLUMNS if several else ()), "adherence", "same_pictures")
-    for column in columns:
-        grid.add_column(column, justify="left" if column in ("decoder", "law") else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(_cell(row, column) for column in columns))
-    screen = io.StringIO()
-    console = Console(file=screen, width=_WIDTH, color_system=None)
-    console.print(grid)
-    for row in rows:
-        if row.note:
-            console.print(f"{row.label}: {row.note}", highlight=False)
-    return "\n".join(line.rstrip() for line in screen.getvalue().strip().splitlines())
-
-
-def _cell(row: Row, column: str) -> str:
-    value = row.label if column == "decoder" else getattr(row, column)
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if column == "adherence":
-        return f"{value:.0%}"
-    if column in ("seconds", "speedup"):
-        digits = 3 if column == "seconds" else 2
-        low, high = getattr(row, f"{column}_low"), getattr(row, f"{column}_high")
-        return f"{value:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def open_pipeline(pipeline: Any) -> Any:
@@ -257,6 +156,30 @@ def _without_progress_bar(pipe: Any) -> Iterator[None]:
         pipe.set_progress_bar_config(**before)
 
 
+def _take_time(
+    pipe: Any,
+    trials: list[_Trial],
+    scenes: list[Scene],
+    prompts: int,
+    repeats: int,
+    seed: int,
+    log: Callable[[str], None] | None,
+) -> None:
+    """Draws with all decoders in turn, and takes down what each call took."""
+    for trial in trials:
+        _draw(pipe, trial, scenes, seed, 0)
+    for repeat in range(repeats):
+        for size in sorted({trial.batch for trial in trials}):
+            chunks = range(0, -(-prompts // size) * size, size)
+            turn = [trial for trial in trials if trial.batch == size]
+            for number, start in enumerate(chunks):
+                shift = (repeat * len(chunks) + number) % len(turn)
+                for trial in turn[shift:] + turn[:shift]:
+                    trial.add(repeat, *_draw(pipe, trial, scenes, seed, start))
+            if log is not None:
+                log(f"repeat {repeat + 1} of {repeats}, batch {size}: {len(turn)} decoders, {chunks.stop} prompts")
+
+
 def _draw(pipe: Any, trial: _Trial, scenes: list[Scene], seed: int, start: int) -> tuple[float, list, list]:
     part = range(start, start + trial.batch)
     captions = [pipe.text_encoder.grammar.describe(scenes[index]) for index in part]
@@ -268,6 +191,17 @@ def _draw(pipe: Any, trial: _Trial, scenes: list[Scene], seed: int, start: int) 
     return seconds, [np.asarray(image) for image in output.images], output.statistics
 
 
+def _runs(pipe: Any, entrant: Entrant, scenes: list[Scene], seed: int, log: Callable[[str], None] | None) -> bool:
+    """Whether the pipeline has what a decoder needs, such as a draft model."""
+    try:
+        _draw(pipe, _Trial(entrant, 1), scenes, seed, 0)
+    except OptionError as error:
+        if log is not None:
+            log(f"left out: {error}")
+        return False
+    return True
+
+
 def _row(pipe: Any, trial: _Trial, trials: list[_Trial], scenes: list[Scene]) -> Row:
     reference = next(t for t in trials if t.batch == trial.batch and t.decoder.name == REFERENCE)
     smallest = next(t for t in trials if t.decoder is trial.decoder)
@@ -275,12 +209,14 @@ def _row(pipe: Any, trial: _Trial, trials: list[_Trial], scenes: list[Scene]) ->
     seconds = Spread.of([call / trial.batch for call in trial.calls])
     speedup = Spread.of([a / b for a, b in zip(reference.calls, trial.calls, strict=True)])
     batch_speedup = median(a / b for a, b in zip(smallest.totals, trial.totals, strict=True))
+    judged = _adherence(trial.images, scenes)
     return Row(
         pipeline=trial.statistics[0].pipeline,
         decoder=trial.decoder.name,
         law=trial.decoder.law,
         batch=trial.batch,
         evaluations=evaluations,
+        draft_evaluations=fmean(statistics.draft_evaluations for statistics in trial.statistics),
         tokens_per_evaluation=sum(s.tokens for s in trial.statistics) / sum(s.evaluations for s in trial.statistics),
         evaluation_ratio=evaluations / fmean(statistics.evaluations for statistics in reference.statistics),
         seconds=seconds.median,
@@ -291,17 +227,31 @@ def _row(pipe: Any, trial: _Trial, trials: list[_Trial], scenes: list[Scene]) ->
         speedup_high=speedup.high,
         images_per_second=trial.batch * len(trial.calls) / sum(trial.calls),
         batch_speedup=None if smallest is trial else batch_speedup,
-        adherence=_adherence(trial.images, scenes),
+        adherence=judged.share,
+        adherence_error=judged.error,
         same_pictures=all(np.array_equal(a, b) for a, b in zip(trial.images, reference.images, strict=True)),
         pictures=len(trial.images),
         options=trial.options,
     )
 
 
-def _adherence(images: list[np.ndarray], scenes: list[Scene]) -> float | None:
+def _adherence(images: list[np.ndarray], scenes: list[Scene]) -> adherence.Share:
     if images[0].shape[0] != IMAGE_SIZE:
-        return None
-    return adherence.measure(images, scenes[: len(images)]).correct.share
+        return adherence.Share()
+    return adherence.measure(images, scenes[: len(images)]).correct
+
+
+def _with_quality(row: Row, measured: quality.Quality) -> Row:
+    return dataclasses.replace(
+        row,
+        adherence=measured.adherence.share,
+        adherence_error=measured.adherence.error,
+        quality_pictures=measured.pictures,
+        distance_to_autoregression=measured.distance_to_autoregression,
+        distance_error=measured.distance_error,
+        distance_chance=measured.distance_chance,
+        distance_to_held_out_scenes=measured.distance_to_held_out_scenes,
+    )
 
 
 def _baseline_row(pipe: Any, comparison: Comparison) -> Row:
@@ -314,6 +264,7 @@ def _baseline_row(pipe: Any, comparison: Comparison) -> Row:
         law="exact",
         batch=1,
         evaluations=float(comparison.tokens),
+        draft_evaluations=0.0,
         tokens_per_evaluation=1.0,
         evaluation_ratio=1.0,
         seconds=seconds.median,
@@ -325,6 +276,7 @@ def _baseline_row(pipe: Any, comparison: Comparison) -> Row:
         images_per_second=1 / seconds.median,
         batch_speedup=None,
         adherence=None,
+        adherence_error=None,
         same_pictures=None,
         pictures=0,
         note=(

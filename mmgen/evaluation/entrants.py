@@ -7,10 +7,16 @@ from typing import Any, NamedTuple
 
 from mmgen import decoding
 from mmgen.decoding.decoder import Decoder
+from mmgen.decoding.drafters.stepwise import Stepwise
+from mmgen.decoding.options import parts, read_value
 from mmgen.errors import OptionError, UnknownNameError
 
 REFERENCE = "autoregressive"
 """What the others are compared with."""
+EVERYTHING = "all"
+"""Names every decoder, acceptance rule and drafter."""
+_ONE_BY_ONE, _JOINT = "coupled-jacobi", "speculative-jacobi"
+_CARRYING, _AFRESH = "jacobi", "speculative"
 
 
 class Entrant(NamedTuple):
@@ -32,7 +38,7 @@ def choose_entrants(own: Decoder, decoders: str | Sequence[str | Decoder] | None
     else:
         plain = decoding.make(own.name).options()
         changed = {name: value for name, value in own.options().items() if value != plain[name]}
-        chosen = [Entrant(decoding.make(name), {}) for name in decoding.decoders()] + [Entrant(own, changed)]
+        chosen = [*parse_decoders(list(decoding.decoders())), Entrant(own, changed)]
     entrants = [Entrant(decoding.make(REFERENCE), {})]
     for entrant in chosen:
         if all(_identity(entrant.decoder) != _identity(other.decoder) for other in entrants):
@@ -47,24 +53,38 @@ def _identity(decoder: Decoder) -> tuple[str, dict[str, Any]]:
 def parse_decoders(decoders: str | Sequence[str | Decoder]) -> list[Entrant]:
     """Decoders, and which of their options were given.
 
-    `jacobi,proactive:window=32+depth=1` names two. Between options a comma does as well as a plus:
-    what has no name before its `=` belongs to the decoder before it.
+    `jacobi,proactive:window=32+depth=1` names two. Between options a comma does as well as a plus: what
+    has no decoder's name before its first `=` belongs to the decoder before it. A value ends only there,
+    so the parts of a decoder are named with their options, as in
+    `coupled-jacobi:window=32+acceptance=grouped/ranks=7/gap=0.15`. `all` names every decoder, and besides each
+    acceptance rule and each drafter on one decoder it suits.
 
     Raises:
         UnknownNameError: there is no such decoder.
         OptionError: it has no such option, the value is out of range, or nothing is named.
     """
-    parts: list[str | Decoder] = []
+    if decoders == EVERYTHING:
+        decoders = _everything()
+    named: list[str | Decoder] = []
     for item in [decoders] if isinstance(decoders, str) else decoders:
         for word in item.split(",") if isinstance(item, str) else [item]:
             belongs = isinstance(word, str) and "=" in word and ":" not in word
-            if belongs and parts and isinstance(parts[-1], str):
-                parts[-1] += ("+" if ":" in parts[-1] else ":") + str(word).strip()
+            if belongs and named and isinstance(named[-1], str):
+                named[-1] += ("+" if ":" in named[-1] else ":") + str(word).strip()
             elif not isinstance(word, str) or word.strip():
-                parts.append(word.strip() if isinstance(word, str) else word)
-    if not parts:
+                named.append(word.strip() if isinstance(word, str) else word)
+    if not named:
         raise OptionError("decoders", decoders, f"some of {', '.join(decoding.decoders())}")
-    return [_parse_decoder(part) if isinstance(part, str) else Entrant(part, part.options()) for part in parts]
+    return [_parse_decoder(part) if isinstance(part, str) else Entrant(part, part.options()) for part in named]
+
+
+def _everything() -> list[str]:
+    rules, drafters = parts("acceptance"), parts("drafter")
+    return [
+        *decoding.decoders(),
+        *(f"{_ONE_BY_ONE if not rule.joint else _JOINT}:acceptance={name}" for name, rule in rules.items()),
+        *(f"{_AFRESH if issubclass(kind, Stepwise) else _CARRYING}:drafter={name}" for name, kind in drafters.items()),
+    ]
 
 
 def _parse_decoder(words: str) -> Entrant:
@@ -75,15 +95,5 @@ def _parse_decoder(words: str) -> Entrant:
     options: dict[str, Any] = {}
     for word in filter(None, rest.split("+")):
         key, _, value = word.partition("=")
-        options[key] = _value(key, value, types.get(key, "str"))
+        options[key] = read_value(value, types.get(key, "str"))
     return Entrant(decoding.make(name, **options), options)
-
-
-def _value(name: str, word: str, kind: str) -> Any:
-    try:
-        if kind == "bool":
-            return {"true": True, "false": False}[word.lower()]
-        return {"int": int, "float": float}.get(kind, str)(word)
-    except (KeyError, ValueError):
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-        raise OptionError(name, word, words[kind]) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgen.errors import OptionError, OutputError
-from mmgen.evaluation.bench import BASELINE, Row
+from mmgen.evaluation.rows import BASELINE, Row
 
 _EXACT, _OTHER, _BASELINE = "#2b6cb0", "#c05621", "#8a94a3"
 _GRID = "#d8dee6"
@@ -27,21 +27,44 @@ def draw(rows: Sequence[Row], path: str | Path) -> None:
         OptionError: there is no row, or the path does not end in `.png`.
         OutputError: the file cannot be written.
     """
-    if not rows:
-        raise OptionError("rows", [], "at least one row to draw")
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise OptionError("plot", str(path), "a file name that ends in .png")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 2.2 + 0.42 * max(len(rows), 5)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    check(rows, path)
+    figure = new_figure(12, 2.2 + 0.42 * max(len(rows), 5))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _speedups(left, rows)
     _evaluations(right, rows)
     _legend(figure, rows)
     figure.suptitle(f"{rows[0].pipeline}: decoders on the same captions and seeds", fontsize=13, fontweight="bold")
+    save(figure, path)
+
+
+def check(rows: Sequence[Row], path: str | Path) -> None:
+    """Refuses what cannot be drawn, before it is.
+
+    Raises:
+        OptionError: there is no row, or the path does not end in `.png`.
+    """
+    if not rows:
+        raise OptionError("rows", [], "at least one row to draw")
+    if Path(path).suffix.lower() != ".png":
+        raise OptionError("plot", str(path), "a file name that ends in .png")
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, sizes in inches, that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Any, path: str | Path) -> None:
+    """Writes a figure as PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     try:
         figure.savefig(path, format="png")
     except OSError as error:
@@ -63,7 +86,7 @@ def _speedups(axes: Any, rows: Sequence[Row]) -> None:
     axes.axvline(1, color="#4a5568", linewidth=1, linestyle="--")
     axes.set_xlabel("speed-up over autoregression: median and quartiles")
     axes.set_title("seconds, on the same captions and seeds", loc="left", fontsize=10)
-    _tidy(axes, "x")
+    tidy(axes, "x")
 
 
 def _evaluations(axes: Any, rows: Sequence[Row]) -> None:
@@ -89,7 +112,7 @@ def _evaluations(axes: Any, rows: Sequence[Row]) -> None:
             numbers, (row.evaluations, row.adherence), xytext=(0, 8), textcoords="offset points", ha="center",
             fontsize=9, zorder=4,
         )  # fmt: skip
-    _tidy(axes, "both")
+    tidy(axes, "both")
 
 
 def _legend(figure: Any, rows: Sequence[Row]) -> None:
@@ -116,7 +139,8 @@ def _colour(row: Row) -> str:
     return _EXACT if row.law == "exact" else _OTHER
 
 
-def _tidy(axes: Any, grid: str) -> None:
+def tidy(axes: Any, grid: str) -> None:
+    """A light grid along "x", "y" or "both", and no frame above or to the right."""
     axes.grid(axis=grid, color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

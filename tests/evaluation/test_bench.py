@@ -5,24 +5,26 @@ import json
 import pytest
 
 from mmgen import decoding
+from mmgen.decoding.options import parts
 from mmgen.errors import OptionError, OutputError, UnknownNameError
 from mmgen.evaluation import baseline, bench, plot
 from mmgen.evaluation.entrants import choose_entrants, parse_decoders
+from mmgen.evaluation.rows import table
 
 
 @pytest.fixture(scope="module")
 def rows(tiny_pipeline):
-    names = ["jacobi:window=4", "initialisation=uniform", "coupled-jacobi"]
+    names = ["jacobi:window=4", "drafter=uniform", "coupled-jacobi"]
     return bench.run(tiny_pipeline, names, prompts=3, repeats=2, batches=(2, 1), seed=3)
 
 
 def test_rows_are_decoders_by_batch_with_the_baseline_last(rows):
     assert [(row.label, row.batch) for row in rows] == [
         ("autoregressive", 1),
-        ("jacobi:window=4+initialisation=uniform", 1),
+        ("jacobi:window=4+drafter=uniform", 1),
         ("coupled-jacobi", 1),
         ("autoregressive", 2),
-        ("jacobi:window=4+initialisation=uniform", 2),
+        ("jacobi:window=4+drafter=uniform", 2),
         ("coupled-jacobi", 2),
         (bench.BASELINE, 1),
     ]
@@ -53,7 +55,9 @@ def test_exact_seeded_decoders_draw_the_same_pictures_in_fewer_evaluations(rows)
 def test_batches_hold_whole_chunks_of_the_same_prompts(rows):
     assert {row.batch: row.pictures for row in rows[:6]} == {1: 3, 2: 4}
     assert all((row.batch_speedup is None) == (row.batch == 1) for row in rows)
-    assert all(row.adherence is None for row in rows)  # 16 pixels: the judge knows 64
+    assert all(
+        row.adherence is row.adherence_error is row.distance_to_autoregression is None for row in rows
+    )  # 16 pixels: the judge knows 64
 
 
 def test_calls_are_interleaved_and_take_turns(tiny_pipeline, monkeypatch):
@@ -81,12 +85,32 @@ def test_everything_takes_part_by_default():
     ]
 
 
+def test_all_names_every_decoder_rule_and_drafter():
+    entrants = choose_entrants(decoding.make("jacobi"), "all")
+    words = [str(option) for entrant in entrants for option in entrant.options.values()]
+    assert {entrant.decoder.name for entrant in entrants} == set(decoding.decoders())
+    # What a decoder has by default is not repeated.
+    assert set(parts("acceptance")) - {"rejection"} <= set(words)
+    assert set(parts("drafter")) - {"vertical-repeat", "n-gram"} <= set(words)
+
+
+def test_all_leaves_out_what_the_pipeline_cannot_run_and_says_so(tiny_pipeline):
+    said: list[str] = []
+    rows = bench.run(tiny_pipeline, "all", prompts=1, repeats=1, baseline=False, log=said.append)
+    labels = [row.label for row in rows]
+    assert "speculative:drafter=draft-model" not in labels
+    assert any("left out" in line and "draft model" in line for line in said)
+    early = next(row for row in rows if row.label == "speculative:drafter=early-exit")
+    assert early.draft_evaluations > 0 and "draft_evaluations" in table([early])
+    assert "draft_evaluations" not in table(rows[:1])
+
+
 def test_decoder_options_are_read_by_their_types():
-    words = "jacobi:window=8+adaptive=true,proactive, speculative-jacobi:window=4,initialisation=random"
+    words = "jacobi:window=8+adaptive=true,proactive, speculative-jacobi:window=4,drafter=random"
     jacobi, proactive, speculative = parse_decoders(words)
     assert jacobi.options == {"window": 8, "adaptive": True} and jacobi.decoder.adaptive is True
     assert proactive.options == {} and proactive.decoder.name == "proactive"
-    assert speculative.decoder.window == 4 and speculative.decoder.initialisation == "random"
+    assert speculative.decoder.window == 4 and str(speculative.decoder.drafter) == "random"
     made = decoding.make("jacobi", window=5)
     assert parse_decoders([made])[0].decoder is made
 
@@ -121,7 +145,7 @@ def test_the_progress_bar_is_left_as_it_was(tiny_pipeline, monkeypatch):
 
 
 def test_the_table_names_columns_as_the_fields(rows):
-    text = bench.table(rows)
+    text = table(rows)
     for column in (
         "decoder",
         "law",
@@ -133,8 +157,8 @@ def test_the_table_names_columns_as_the_fields(rows):
         "adherence",
     ):
         assert column in text
-    assert "jacobi:window=4+initialisation=uniform" in text and "tokens per second" in text
-    assert "batch_speedup" in text and "batch_speedup" not in bench.table(rows[:3])
+    assert "jacobi:window=4+drafter=uniform" in text and "tokens per second" in text
+    assert "batch_speedup" in text and "batch_speedup" not in table(rows[:3])
 
 
 def test_the_plot_is_a_png(rows, tmp_path):
