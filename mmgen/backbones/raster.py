@@ -138,9 +138,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         target = (positions - self.condition_length).clamp(max=self.layout.length - 1)
         return self.token_embedding(tokens) + self.target_embedding(target)
 
-    def _run(
-        self, x: Tensor, positions: Tensor, cache: KVCache | None, layers: int | None = None
-    ) -> list[Tensor]:
+    def _run(self, x: Tensor, positions: Tensor, cache: KVCache | None, layers: int | None = None) -> list[Tensor]:
         """The streams behind every block."""
         if self._angles is None or self._angles.device != x.device or self._angles.dtype != x.dtype:
             self._angles = self._line_angles().to(x.device, x.dtype)

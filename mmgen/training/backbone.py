@@ -1,19 +1,125 @@
-"""Recipe of the raster text-to-image backbone: next-token prediction on codes of fresh scenes."""
+"""Recipes of raster backbones and their drafts: next-token prediction on codes of fresh scenes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mmgen import catalog, decoding
 from mmgen.backbones.raster import RasterTransformer
+from mmgen.checkpoints.folder import load_model
+from mmgen.pipelines.text_to_image import TextToImagePipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.tokenizers.patch_vq import PatchVQ
+from mmgen.training.acceptance import measure_draft
+from mmgen.training.folders import write_model, write_pipeline
 from mmgen.training.loop import Budget, fit
-from mmgen.training.pictures import draw_batch
+from mmgen.training.pictures import draw_lines
+
+
+@dataclass(frozen=True)
+class RasterRecipe:
+    """Makes a raster text-to-image pipeline on a shipped tokenizer.
+
+    A draft model and heads that stand in its folder belong to the backbone before: remake them after it.
+
+    Attributes:
+        folder: what it remakes, under the root of what is shipped.
+        tokenizer: name of the tokenizer.
+        transformer: configuration of `RasterTransformer`.
+        budget: of the training.
+        decoder: name of the pipeline's own decoder.
+        decoder_options: its options.
+        sampling: the pipeline's defaults.
+        batch: pictures of a step.
+    """
+
+    folder: str
+    tokenizer: str
+    transformer: dict
+    budget: Budget
+    decoder: str
+    decoder_options: dict
+    sampling: dict
+    batch: int = 16
+
+    @property
+    def destination(self) -> Path:
+        """The shipped folder."""
+        return catalog.root() / self.folder
+
+    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
+        """Trains and writes `destination`."""
+        from mmgen.pipelines.pipeline import load
+
+        torch.manual_seed(0)
+        tokenizer = load(self.tokenizer)
+        transformer = RasterTransformer(**self.transformer).to(device)
+        text_encoder = SceneEncoder(size=self.transformer["size"]).to(device)
+        checkpoint = work / "backbone.pt"
+        train_backbone(
+            transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile=compile, log=log
+        )
+        decoder = decoding.make(self.decoder, **self.decoder_options)
+        pipe = TextToImagePipeline(tokenizer, text_encoder, transformer, decoder, self.sampling)
+        write_pipeline(pipe.to("cpu"), destination, {"tokenizer": self.tokenizer})
+
+
+@dataclass(frozen=True)
+class DraftRecipe:
+    """Makes the draft model of a pipeline: its backbone's first blocks, trained on to be a backbone of their own.
+
+    It learns the pictures' own tokens rather than the backbone's laws (Zhou et al. 2024, "DistillSpec"): in the
+    same minutes that gave drafts that are kept more often, because the backbone need not run.
+
+    Attributes:
+        folder: what it remakes, under the root of what is shipped.
+        pipeline: name or folder of the pipeline.
+        layers: blocks it keeps.
+        budget: of the training.
+        batch: pictures of a step.
+        pictures: held-out captions it is measured on.
+    """
+
+    folder: str
+    pipeline: str
+    layers: int
+    budget: Budget
+    batch: int = 16
+    pictures: int = 64
+
+    @property
+    def destination(self) -> Path:
+        """The shipped folder."""
+        return catalog.root() / self.folder
+
+    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
+        """Trains and writes `destination`, in float16; the last line logged says what was measured."""
+        from mmgen.pipelines.pipeline import load
+
+        pipe = load(self.pipeline, draft=None, heads=None).to(device)
+        draft = first_blocks(pipe.transformer, self.layers)
+        train_backbone(
+            draft, pipe.text_encoder, pipe.tokenizer, self.budget, work / "backbone.pt", self.batch,
+            seed=5, compile=compile, log=log,
+        )  # fmt: skip
+        write_model(draft, destination, torch.float16)
+        written = load_model(RasterTransformer, destination).to(device)
+        log(json.dumps({"acceptance": measure_draft(written, pipe, self.pictures)}))
+
+
+def first_blocks(transformer: RasterTransformer, layers: int) -> RasterTransformer:
+    """A copy of a backbone without the blocks after the first `layers`; all its weights can be trained."""
+    copy = RasterTransformer.from_config({**transformer.config, "layers": layers}).to(transformer.device)
+    weights = transformer.state_dict()
+    copy.load_state_dict({key: weights[key] for key in copy.state_dict()})
+    return copy
 
 
 def train_backbone(
@@ -23,28 +129,23 @@ def train_backbone(
     budget: Budget,
     checkpoint: Path,
     batch: int = 16,
+    seed: int = 4,
     unconditional: float = 0.1,
     compile: bool = False,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Trains backbone and text encoder together. No picture is seen twice.
+    """Trains a backbone, and the text encoder with it unless that is frozen. No picture is seen twice.
 
     Args:
-        unconditional: share of pictures whose caption is dropped, for classifier-free guidance (Ho and
-            Salimans 2022); rounded to whole pictures of a batch, so 0.1 of 16 is 2.
+        seed: decides the pictures, together with the number of the step.
+        unconditional: share of pictures whose caption is dropped; see `draw_lines`.
         compile: compile the forward pass; a fifth faster on a CPU after a minute, and needs a C++ compiler.
     """
-    objects = text_encoder.config.objects
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
-    device = transformer.device
     forward = torch.compile(transformer.teacher_forced) if compile else transformer.teacher_forced
 
     def loss_of_step(step: int) -> Tensor:
-        scenes, images = draw_batch((4, step), batch, objects)
-        with torch.no_grad():
-            tokens = tokenizer.layout.flatten(tokenizer.encode(images.to(tokenizer.device))).to(device)
-        ids = text_encoder.ids(scenes)
-        ids[: round(batch * unconditional)] = text_encoder.null_ids(1)
+        ids, tokens = draw_lines((seed, step), batch, text_encoder, tokenizer, unconditional)
         logits = forward(text_encoder(ids), tokens)
         return cross_entropy(logits.flatten(0, 1), tokens.flatten())
 

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.grammar import Scene
 from mmgen.scenes.render import is_held_out, render, sample_scene
+from mmgen.tokenizers.patch_vq import PatchVQ
 
 
 def draw_batch(
@@ -31,6 +33,27 @@ def draw_batch(
         if is_held_out(scene) == held_out:
             scenes.append(scene)
     return scenes, to_images([render(scene, generator) for scene in scenes])
+
+
+@torch.no_grad()
+def draw_lines(
+    seed: tuple[int, ...], count: int, text_encoder: SceneEncoder, tokenizer: PatchVQ, unconditional: float
+) -> tuple[Tensor, Tensor]:
+    """Draws captioned scenes for training as a backbone reads them.
+
+    Args:
+        seed: decides the batch.
+        unconditional: share of pictures whose caption is dropped, for classifier-free guidance (Ho and
+            Salimans 2022); rounded to whole pictures of a batch, so 0.1 of 16 is 2.
+
+    Returns:
+        Caption fields int64 [count, P], and tokens int64 [count, N] on the text encoder's device.
+    """
+    scenes, images = draw_batch(seed, count, text_encoder.config.objects)
+    ids = text_encoder.ids(scenes)
+    ids[: round(count * unconditional)] = text_encoder.null_ids(1)
+    codes = tokenizer.encode(images.to(tokenizer.device))
+    return ids, tokenizer.layout.flatten(codes).to(text_encoder.device)
 
 
 def to_images(pictures: Sequence[np.ndarray]) -> Tensor:

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mmgen import catalog
+from mmgen.scenes.objects import CHARACTERS
 from mmgen.tokenizers.patch_vq import PatchVQ
+from mmgen.training.folders import write_model
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import draw_batch
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """Makes an image tokenizer of scenes.
+
+    Attributes:
+        folder: what it remakes, under the root of what is shipped.
+        config: of `PatchVQ`.
+        budget: of the decoder's training.
+        pictures: scenes the codebook is fitted to.
+        batch: pictures of a step.
+    """
+
+    folder: str
+    config: dict
+    budget: Budget
+    pictures: int = 30_000
+    batch: int = 16
+
+    @property
+    def destination(self) -> Path:
+        """The shipped folder."""
+        return catalog.root() / self.folder
+
+    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
+        """Trains and writes `destination`; the last line logged says what was measured."""
+        torch.manual_seed(0)
+        tokenizer, objects = PatchVQ(**self.config), tuple(CHARACTERS)
+        codebook = work / "codebook.pt"
+        if codebook.exists():
+            tokenizer.codebook.data.copy_(torch.load(codebook, weights_only=True))
+        else:
+            log("fitting the codebook")
+            fit_codebook(tokenizer, objects, self.pictures)
+            work.mkdir(parents=True, exist_ok=True)
+            torch.save(tokenizer.codebook.data, codebook)
+        tokenizer.to(device)
+        train_decoder(tokenizer, objects, self.budget, work / "decoder.pt", self.batch, log)
+        write_model(tokenizer, destination)
+        log(json.dumps(measure_tokenizer(tokenizer, objects)))
 
 
 def fit_codebook(
