@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmgen.errors import OptionError
 from mmgen.layout import Tree
+from mmgen.storage import EightBitSlots, Slots
 
 _BUCKET = 32
 """Slots are read in multiples of this many, so that few shapes occur."""
+
+CACHE_BITS = (None, 8)
+"""What `KVCache` may keep a value in; None is the backbone's own type."""
 
 
 class KVCache:
@@ -23,6 +28,11 @@ class KVCache:
         capacity: slots S of a row: condition, tokens and one window of slack.
         heads: key/value heads H.
         head_size: channels D of a head.
+        dtype: type of the keys and values that attention reads.
+        bits: None keeps them in that type; 8 keeps each value in 8 bits, and a scale per slot and head.
+
+    Raises:
+        OptionError: a type that is not floating, or other bits.
     """
 
     def __init__(
@@ -34,32 +44,38 @@ class KVCache:
         head_size: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        bits: int | None = None,
     ) -> None:
+        if not dtype.is_floating_point:
+            raise OptionError("dtype", dtype, "a floating type")
+        if bits not in CACHE_BITS:
+            raise OptionError("bits", bits, f"one of {', '.join(map(str, CACHE_BITS))}")
+        kind = Slots if bits is None else EightBitSlots
         shape = (layers, rows, heads, capacity, head_size)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.dtype = dtype
+        self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
-        self._slot_index = torch.arange(capacity, device=device)
         self.mask: Tensor | None = None
+        self._keys, self._values = kind(shape, dtype, device), kind(shape, dtype, device)
+        self._heads = heads
+        self._slot_index = torch.arange(capacity, device=device)
+        self._readable = capacity
         self._bind()
 
     def _bind(self) -> None:
-        """Makes the views of the storage that every forward uses."""
-        layers, rows, heads, capacity, _ = self.keys.shape
-        self._offsets = torch.arange(rows * heads, device=self.keys.device).view(rows, 1, heads) * capacity
+        """Where each row and head begins in a layer's storage: int64 [R, 1, H]."""
+        starts = torch.arange(self.rows * self._heads, device=self.lengths.device) * self.capacity
+        self._offsets = starts.view(self.rows, 1, self._heads)
         self._written = self._offsets
-        self._flat_keys = [self.keys[layer].flatten(0, 2) for layer in range(layers)]
-        self._flat_values = [self.values[layer].flatten(0, 2) for layer in range(layers)]
-        self._readable = 0
-        self._read(capacity)
 
     @property
     def rows(self) -> int:
-        return self.keys.shape[1]
+        return len(self.lengths)
 
     @property
-    def capacity(self) -> int:
-        return self.keys.shape[3]
+    def nbytes(self) -> int:
+        """Bytes of the keys and values; in 8 bits, their scales and the one layer being read are counted, too."""
+        return self._keys.nbytes + self._values.nbytes
 
     def open(self, length: int, tree: Tree | None = None) -> Tensor:
         """Prepares one forward of `length` new tokens a row, and advances the lengths by it.
@@ -75,25 +91,44 @@ class KVCache:
         else:
             positions = self.lengths[:, None] + tree.to(slots.device).depths
             hidden = ~self._tree_mask(tree)
-        # Added to the scores: attention would turn a mask of booleans into this in every layer.
-        self.mask = torch.zeros(hidden.shape, dtype=self.keys.dtype, device=slots.device)
-        self.mask = self.mask.masked_fill_(hidden, -torch.inf)[:, None]
+        self._hide(hidden)
         self._written = self._index(slots)
         self.lengths = self.lengths + length
         return positions
+
+    def open_at(self, slots: Tensor, visible: Tensor) -> None:
+        """Prepares one forward of new tokens in slots that may lie anywhere; the lengths stay as they are.
+
+        Args:
+            slots: int64 [R, L].
+            visible: bool [R, L, S], the slots each token may read: its own among them, none past the last of `slots`.
+        """
+        on_cpu = slots.device.type == "cpu"
+        self._read(self._whole_buckets(int(slots.max()) + 1) if on_cpu else self.capacity)
+        self._hide(~visible[..., : self._readable])
+        self._written = self._index(slots)
+
+    def _hide(self, hidden: Tensor) -> None:
+        """Makes the mask from what is hidden, bool [R or 1, L, S']."""
+        # Added to the scores: attention would turn a mask of booleans into this in every layer.
+        self.mask = torch.zeros(hidden.shape, dtype=self.dtype, device=hidden.device)
+        self.mask = self.mask.masked_fill_(hidden, -torch.inf)[:, None]
 
     def _bound(self, length: int) -> int:
         """How many slots attention reads. Only on a CPU are lengths known without waiting for the device."""
         if self.lengths.device.type != "cpu":
             return self.capacity
-        return min(_BUCKET * -(-(int(self.lengths.max()) + length) // _BUCKET), self.capacity)
+        return self._whole_buckets(int(self.lengths.max()) + length)
+
+    def _whole_buckets(self, slots: int) -> int:
+        return min(_BUCKET * -(-slots // _BUCKET), self.capacity)
 
     def _read(self, slots: int) -> None:
         """Lets attention read the first `slots` of every row."""
         if slots != self._readable:
             self._readable = slots
-            self._read_keys = [self.keys[layer, :, :, :slots] for layer in range(len(self.keys))]
-            self._read_values = [self.values[layer, :, :, :slots] for layer in range(len(self.values))]
+            self._keys.limit(slots)
+            self._values.limit(slots)
 
     def _index(self, slots: Tensor) -> Tensor:
         """Where slots [R, L] of all heads lie in a layer's storage: int64 [R * L * H]."""
@@ -111,11 +146,9 @@ class KVCache:
 
         Returns:
             Keys and values of the layer, each [R, H, S', D], where S' slots are all that may be read; `mask`
-            says which of them.
+            says which of them. The new ones are among them as they are kept. Valid until the next `write`.
         """
-        self._flat_keys[layer].index_copy_(0, self._written, keys.flatten(0, 2).to(self.keys.dtype))
-        self._flat_values[layer].index_copy_(0, self._written, values.flatten(0, 2).to(self.values.dtype))
-        return self._read_keys[layer], self._read_values[layer]
+        return self._keys.write(layer, self._written, keys), self._values.write(layer, self._written, values)
 
     def rewind(self, lengths: Tensor) -> None:
         """Forgets everything past `lengths` [R] in each row."""
@@ -123,13 +156,14 @@ class KVCache:
 
     def select(self, rows: Tensor) -> None:
         """Keeps `rows` [R'] alone, in that order."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self._keys.select(rows)
+        self._values.select(rows)
         self.lengths = self.lengths[rows]
+        self._readable = self.capacity
         self._bind()
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
         """Copies slots `sources` [R, M] over slots `targets` [R, M] of the same row, in every layer."""
         read, write = self._index(sources), self._index(targets)
-        for store in (self.keys, self.values):
-            flat = store.flatten(1, 3)
-            flat.index_copy_(1, write, flat.index_select(1, read))
+        self._keys.move(read, write)
+        self._values.move(read, write)

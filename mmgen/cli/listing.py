@@ -76,7 +76,8 @@ def list_decoders(json: Json = False) -> None:
 
 
 def _print_about(about: dict[str, Any], mark: str) -> None:
-    words = [about["law"]] * ("law" in about) + ["seeded"] * bool(about.get("seeded"))
+    words = [about["law"]] if "law" in about else []
+    words += ["seeded"] if about.get("seeded") else []
     law = f" ({', '.join(words)})" if words else ""
     print(f"{about['name']}{law}: {about['summary']}\n    paper: {about['paper']}")
     for option in about["options"]:

@@ -42,7 +42,7 @@ class RowParallel(Decoder):
     law = "heuristic"
     paper = "He et al. 2025, arXiv 2412.04062"
 
-    window: int = option(8, "tokens of a row that are drawn before the next row may begin", minimum=1, maximum=256)
+    window: int = option(6, "tokens of a row that are drawn before the next row may begin", minimum=1, maximum=256)
 
     @torch.no_grad()
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
@@ -129,10 +129,9 @@ class _Frontier:
         """Plans one evaluation: places, sources, present, draws; and counts what it draws."""
         present = pad(self._present.flatten(1), (0, 1))
         due, draws, sources = self._due()
-        width = max(int(due.sum((1, 2)).max()), 1)
         due = due.flatten(1)
-        places = (~due).long().argsort(dim=1, stable=True)[:, :width]
-        draws = draws.flatten(1).gather(1, places) & due.gather(1, places)
+        places = (~due).long().argsort(dim=1, stable=True)[:, : int(due.sum(1).max())]
+        draws = draws.flatten(1).gather(1, places)
         places = places.where(due.gather(1, places), self._layout.length)
         sources = pad(sources.flatten(1), (0, 1), value=self._layout.length).gather(1, places)
         self._counts = self._counts + (self._begun & (self._counts < self._layout.width))
@@ -146,7 +145,6 @@ class _Frontier:
         stands_in = ~true & (self._counts == 0)
         due = begun & (self._columns <= counts) & ~self._present
         due[..., 0] &= true | stands_in
-        due &= self.writing()[:, None, None]
         self._present = self._present | due
         self._present[..., 0] &= true
         newest = self._index[:, 0] + self._counts

@@ -69,14 +69,15 @@ class MarkovSession:
         if layers in (None, self.layers):
             self.widths.append(count)
         parents = torch.arange(-1, count - 1) if tree is None else torch.tensor(tree.parents)
-        self._depths = torch.arange(count) if tree is None else tree.depths
+        depths = torch.arange(count) if tree is None else tree.depths
         self._cache.scatter_(1, self._slots(torch.arange(count)), tokens)
         self._read_by_all.scatter_(1, self._slots(torch.arange(count)), layers in (None, self.layers))
         self._before, self._tokens = self._cache.gather(1, self._slots(parents)), tokens
         if layers in (None, self.layers):
             places = torch.arange(self._cache.shape[1]) <= self._slots(torch.tensor([0]))
             assert bool((self._read_by_all | ~places).all()), "a token was read by the first layers only"
-        return self.early(self.layers if layers is None else layers)
+        probs = self.early(self.layers if layers is None else layers)
+        return self._make_known_certain(probs, self._committed[:, None] + depths) if self.constrained else probs
 
     def score_at(self, tokens: Tensor, places: Tensor, present: Tensor) -> Tensor:
         """A token that may not be seen counts as the begin token."""
@@ -92,10 +93,7 @@ class MarkovSession:
 
     def early(self, layers: int) -> Tensor:
         tables = self._tables if layers == self.layers else self._blurred
-        probs = self._look_up(tables, self._before, self._tokens)
-        if not self.constrained:
-            return probs
-        return self._make_known_certain(probs, self._committed[:, None] + self._depths)
+        return self._look_up(tables, self._before, self._tokens)
 
     def _make_known_certain(self, probs: Tensor, positions: Tensor) -> Tensor:
         known = self.known.gather(1, positions.clamp(max=self.length - 1))
