@@ -8,10 +8,14 @@ pipe("a red apple to the left of a cat on a blue background", seed=7).images[0]
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "list_decoders", "list_pipelines", "load"]
+
+# diffusers warns of any torchao newer than it knows, though nothing here goes through its quantisers.
+logging.getLogger("diffusers.quantizers.torchao").setLevel(logging.ERROR)
 
 if TYPE_CHECKING:
     import torch

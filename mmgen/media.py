@@ -26,10 +26,18 @@ _FROM_STATISTICS = (
     "tokens", "evaluations", "draft_evaluations", "tokens_per_evaluation", "complete",
 )  # fmt: skip
 _TYPES = {"prompt": str, "seed": int, "pipeline": str, "decoder": str, "options": dict, "sampling": dict}
+_FLAGS = ("dtype", "device", "weight_bits", "cache_bits")
 _SLUG_LENGTH = 80
 
 
-def describe(statistics: Mapping[str, Any], pipeline: str, dtype: str = "float32", device: str = "cpu") -> dict:
+def describe(
+    statistics: Mapping[str, Any],
+    pipeline: str,
+    dtype: str = "float32",
+    device: str = "cpu",
+    weight_bits: int | None = None,
+    cache_bits: int | None = None,
+) -> dict:
     """What a picture's file says of it.
 
     Seconds are left out, so that the same picture is the same file.
@@ -39,9 +47,13 @@ def describe(statistics: Mapping[str, Any], pipeline: str, dtype: str = "float32
         pipeline: what `mmgen.load` takes: a shipped name or a folder.
         dtype: type of the weights, such as `float32`.
         device: where it was drawn, such as `cpu`.
+        weight_bits: bits of a quantised weight; None where none is.
+        cache_bits: bits of a quantised key or value; None where none is.
     """
     fields = {key: statistics[key] for key in _FROM_STATISTICS}
-    return fields | {"pipeline": pipeline, "dtype": dtype, "device": device, "mmgen": __version__}
+    bits = {"weight_bits": weight_bits, "cache_bits": cache_bits}
+    quantised = {name: value for name, value in bits.items() if value is not None}
+    return fields | {"pipeline": pipeline, "dtype": dtype, "device": device, **quantised, "mmgen": __version__}
 
 
 def write_png(path: Path, image: Image.Image, metadata: Mapping[str, Any] | None) -> None:
@@ -118,7 +130,7 @@ def command(metadata: Mapping[str, Any]) -> str:
     flags.append(("decoder", metadata["decoder"]))
     flags += [("option", f"{name}={json_word(value)}") for name, value in metadata["options"].items()]
     flags += [(name.replace("_", "-"), value) for name, value in metadata["sampling"].items()]
-    flags += [(name, metadata[name]) for name in ("dtype", "device") if name in metadata]
+    flags += [(name.replace("_", "-"), metadata[name]) for name in _FLAGS if name in metadata]
     flags.append(("out", "."))
     words = [word for name, value in flags for word in (f"--{name}", str(value))]
     # A word that starts with a hyphen is a prompt only behind a double hyphen.

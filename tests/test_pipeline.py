@@ -286,3 +286,57 @@ def test_unknown_names(saved):
         path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
         with pytest.raises(UnknownNameError, match=value):
             mmgen.load(str(saved))
+
+
+@pytest.fixture
+def companions(tiny_pipeline):
+    """The tiny pipeline with a draft model and heads of its own, all with random weights."""
+    from mmgen.backbones.heads import TokenHeads
+    from mmgen.backbones.raster import RasterTransformer
+
+    parts = {name: getattr(tiny_pipeline, name) for name in ("tokenizer", "text_encoder", "transformer", "decoder")}
+    draft = RasterTransformer(
+        32, 4, 4, parts["text_encoder"].length, size=16, layers=1, heads=2, hidden_size=32, condition_size=32
+    )
+    pipe = TextToImagePipeline(
+        **parts, sampling={"guidance": 1.5}, draft=draft.eval(), heads=TokenHeads(32, depths=2).eval()
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.mark.parametrize("drafter", ["draft-model", "heads"])
+def test_a_draft_model_and_heads_are_components(tiny_pipeline, companions, tmp_path, drafter):
+    options = {"drafter": drafter}
+    out = companions("a cat", seed=3, decoder="seeded-speculative", decoder_options=options)
+    assert (out.statistics[0].draft_evaluations > 0) == (drafter == "draft-model")
+    reference = tiny_pipeline("a cat", seed=3, decoder="autoregressive")
+    assert (pixels(out.images[0]) == pixels(reference.images[0])).all()
+    companions.save_pretrained(tmp_path)
+    again = mmgen.load(str(tmp_path))
+    assert again.revision == companions.revision != tiny_pipeline.revision
+    redrawn = again("a cat", seed=3, decoder="speculative", decoder_options=options)
+    drawn = companions("a cat", seed=3, decoder="speculative", decoder_options=options)
+    assert (pixels(redrawn.images[0]) == pixels(drawn.images[0])).all()
+    with pytest.raises(OptionError, match="a pipeline with"):
+        tiny_pipeline("a cat", seed=3, decoder="speculative", decoder_options=options)
+
+
+def test_weights_and_cache_in_8_bits(saved, tmp_path):
+    pytest.importorskip("torchao", reason="weights in 8 bits need mmgen[quantisation]")
+    pipe = mmgen.load(str(saved))
+    before, drawn = pipe.revision, pipe("a cat", seed=3, output_type="np").images
+    assert pipe.quantise() is pipe
+    pipe.cache_bits = 8
+    assert pipe.revision != before
+    for decoder in ("autoregressive", "jacobi", "row-parallel", "proactive"):
+        quantised = pipe(["a cat", "two dogs"], seed=3, decoder=decoder, output_type="np")
+        assert all(item.complete for item in quantised.statistics) and quantised.images.shape[1:] == drawn.shape[1:]
+    with pytest.raises(OptionError, match="8 bits"):
+        pipe.save_pretrained(tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+    for wrong in (4, "8"):
+        with pytest.raises(OptionError, match="cache_bits"):
+            pipe.cache_bits = wrong
+        with pytest.raises(OptionError, match="bits"):
+            pipe.quantise(wrong)

@@ -69,12 +69,12 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         """The id fed before the first token of a picture."""
         return self.vocabulary_size
 
-    def new_cache(self, rows: int, slack: int) -> KVCache:
-        """A cache for `rows` lines with room for a window of `slack` tokens past their end."""
+    def new_cache(self, rows: int, slack: int, bits: int | None = None) -> KVCache:
+        """A cache for `rows` lines, with room for a window of `slack` tokens past their end; `bits` as in `KVCache`."""
         config: Any = self.config
         heads, size = config.heads, config.size
         capacity = self.condition_length + 1 + self.layout.length + slack
-        return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device)
+        return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device, bits)
 
     def prefill(self, condition: Tensor, cache: KVCache) -> None:
         """Reads a condition [R, P, C] into an empty cache."""

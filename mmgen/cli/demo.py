@@ -41,7 +41,7 @@ def demo(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the f
     print("  mmgen list --objects")
 
 
-def _compare(pipe: Any, prompt: str, seed: int, path: Path, made_with: dict[str, str]) -> None:
+def _compare(pipe: Any, prompt: str, seed: int, path: Path, made_with: dict[str, Any]) -> None:
     own = pipe(prompt, seed=seed)
     media.write_png(path, own.images[0], media.describe(own.statistics[0], **made_with))
     plain = pipe(prompt, seed=seed, decoder="autoregressive")

@@ -52,6 +52,10 @@ def generate(
     height: Annotated[int | None, typer.Option(help="Pixels; the model's own size by default.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; likewise.")] = None,
     dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="8 keeps the weights of linear layers in 8 bits; needs mmgen[quantisation].")
+    ] = None,
+    cache_bits: Annotated[int | None, typer.Option(help="8 keeps cached keys and values in 8 bits.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU by default where there is one.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files, made if missing.")] = Path("."),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture.")] = False,
@@ -70,7 +74,7 @@ def generate(
     media.check_folder(out)
     name = loading.source(pipeline)
     place = loading.choose_device(device)
-    pipe = loading.load(name, dtype, place)
+    pipe = loading.load(name, dtype, place, weight_bits, cache_bits)
     check_prompts(lines, pipe.text_encoder.grammar.parse)
     settings = {
         "decoder": decoder,
@@ -88,7 +92,13 @@ def generate(
     media.make_folder(out)
     if seed is None:
         print(f"seed {requests[0].seed}, chosen at random", file=sys.stderr)
-    made_with = {"pipeline": name, "dtype": str(dtype), "device": place}
+    made_with = {
+        "pipeline": name,
+        "dtype": str(dtype),
+        "device": place,
+        "weight_bits": weight_bits,
+        "cache_bits": cache_bits,
+    }
     draw_files(pipe, requests, settings, batch, out, made_with, metadata, json)
 
 
@@ -98,7 +108,7 @@ def draw_files(
     settings: Mapping[str, Any],
     batch: int,
     out: Path,
-    made_with: Mapping[str, str],
+    made_with: Mapping[str, Any],
     metadata: bool,
     json: bool,
 ) -> None:
@@ -106,7 +116,7 @@ def draw_files(
 
     Args:
         settings: arguments of the pipeline's call beside prompt and seed.
-        made_with: pipeline, dtype and device, as `mmgen.media.describe` takes them.
+        made_with: pipeline, dtype, device and bits, as `mmgen.media.describe` takes them.
         metadata: whether files say what made them.
 
     Raises:

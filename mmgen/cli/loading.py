@@ -47,7 +47,13 @@ def choose_device(device: str | None) -> str:
     return device
 
 
-def load(pipeline: str, dtype: Dtype = Dtype.float32, device: str = "cpu") -> Any:
+def load(
+    pipeline: str,
+    dtype: Dtype = Dtype.float32,
+    device: str = "cpu",
+    weight_bits: int | None = None,
+    cache_bits: int | None = None,
+) -> Any:
     """A pipeline with a progress bar on terminals only."""
     import torch
     from diffusers.utils import logging
@@ -56,5 +62,8 @@ def load(pipeline: str, dtype: Dtype = Dtype.float32, device: str = "cpu") -> An
 
     logging.set_verbosity_error()
     pipe = mmgen.load(pipeline, dtype=getattr(torch, dtype)).to(device)
+    if weight_bits is not None:
+        pipe.quantise(weight_bits)
+    pipe.cache_bits = cache_bits
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty(), leave=False, desc="tokens")
     return pipe

@@ -34,10 +34,10 @@ class CoupledJacobi(SpeculativeJacobi):
     def judge(self, probs: Tensor, drafts: Drafts, slots: Slots) -> Verdict:
         trial, exact = self.trial(probs, drafts, slots), RejectionSampling()
         noise = slots.rng.exponential(Purpose.CORRECT, slots.positions, probs.shape[-1], slots.draw)
-        kept = exact.keep(trial)
-        carried = torch.where(kept, drafts.tokens, race(exact.correction(trial), noise))
+        kept = exact.stands(trial)
+        carried = torch.where(kept, drafts.tokens, race(exact.replacement(trial), noise))
         if type(self.acceptance) is RejectionSampling:
             return Verdict(kept, carried, carried)
-        keep = self.acceptance.keep(trial)
-        corrected = race(self.acceptance.correction(trial), noise)
+        keep = self.acceptance.stands(trial)
+        corrected = race(self.acceptance.replacement(trial), noise)
         return Verdict(keep, torch.where(keep, drafts.tokens, corrected), carried)

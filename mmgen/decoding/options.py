@@ -84,7 +84,7 @@ def discover(package: str, base: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def parts(kind: str) -> dict[str, type[Part]]:
+def parts(kind: str) -> dict[str, Any]:
     """The parts of a kind, a key of `PARTS`, by name."""
     return discover(PARTS[kind][0], Part)
 

@@ -33,4 +33,4 @@ class ReusingJacobi(SpeculativeJacobi):
 
     def carry(self, trial: Trial, slots: Slots) -> Tensor:
         ratio = probability(trial.p, trial.tokens) / probability(trial.q, trial.tokens)
-        return torch.where(ratio > self.threshold, trial.tokens, super().carry(trial, slots))
+        return torch.where((ratio > self.threshold) & trial.drafted, trial.tokens, super().carry(trial, slots))

@@ -169,7 +169,7 @@ class Speculation(Decoder):
         drafter.open(session, reach)
         session.open(reach + self.extra_nodes)
         line = Line(session, reach)
-        widths = _Widths(line, window, self.adaptive)
+        widths = _Widths(line, window, self.adaptive, self.least_width)
         filled, node = torch.zeros_like(line.committed), torch.full_like(line.committed, -1)
         drafts: Drafts | None = None
         probs, start = None, line.committed
@@ -182,9 +182,9 @@ class Speculation(Decoder):
                 widths.select(rows)
             draw = line.evaluations[:, None]
             context = Context(line, filled, widths.widths, probs, start, node, rng, draw, self.seeded)
-            drafts, lengths = self._fill(drafter, drafts, context)
+            drafts, drafted = self._fill(drafter, drafts, context)
             line.draft(drafts.tokens)
-            widths.limit(lengths, self.least_width)
+            widths.limit(drafted, self.least_width)
             length, start = widths.longest(), line.committed
             slots = Slots(line.positions(length), line.known(length), widths.widths, context)
             outcome = self.verify(session, drafter, drafts.first(length), line.inputs(length), slots)
@@ -202,23 +202,31 @@ class Speculation(Decoder):
             yield line.generation
 
     def _fill(self, drafter: Drafter, carried: Drafts | None, context: Context) -> tuple[Drafts, Tensor | None]:
-        """Carried drafts, the drafter's in the empty slots, known tokens where they must be; and slots worth trying."""
+        """Carried drafts, the drafter's in the empty slots, known tokens where they must be; and how many they are.
+
+        A slot without a draft has a law of zeros.
+        """
         line = context.line
         if carried is not None:
             line.draft(carried.tokens)
-        tokens, laws, lengths = drafter.propose(context)
+        tokens, laws, drafted = drafter.propose(context)
         if self.needs_laws and laws is None:
             laws = one_hot(tokens, line.session.vocabulary_size).float()
+        slots = torch.arange(line.window, device=line.committed.device)
         if carried is not None:
-            empty = torch.arange(line.window, device=line.committed.device) >= context.filled[:, None]
+            empty = slots >= context.filled[:, None]
             tokens = torch.where(empty, tokens, carried.tokens)
             if laws is not None and carried.laws is not None:
                 laws = torch.where(empty[..., None], laws, carried.laws)
-        known = line.known()
-        if laws is not None and line.session.constrained:
-            certain = one_hot(known.clamp(min=0), line.session.vocabulary_size).float()
-            laws = torch.where((known >= 0)[..., None], certain, laws)
-        return Drafts(torch.where(known >= 0, known, tokens), laws if self.needs_laws else None), lengths
+        if laws is not None and drafted is not None:
+            laws = torch.where((slots < drafted[:, None])[..., None], laws, 0)
+        if line.session.constrained:
+            known = line.known()
+            tokens = torch.where(known >= 0, known, tokens)
+            if laws is not None:
+                certain = one_hot(tokens, laws.shape[-1]).to(laws.dtype)
+                laws = torch.where((known >= 0)[..., None], certain, laws)
+        return Drafts(tokens, laws if self.needs_laws else None), drafted
 
     def _carry(self, tokens: Tensor, probs: Tensor, counts: Tensor, window: int) -> Drafts:
         """What stands behind the committed run moves to the front of the window, with p as its law."""
@@ -236,9 +244,9 @@ class _Widths:
     A run of known tokens is read in one evaluation however long it is, together with the slot behind it.
     """
 
-    def __init__(self, line: Line, window: int, adaptive: bool) -> None:
+    def __init__(self, line: Line, window: int, adaptive: bool, least: int = 1) -> None:
         self._adaptive, self._window, self._limited = adaptive, window, False
-        buckets = [bucket for bucket in BUCKETS if bucket < window] + [window]
+        buckets = [bucket for bucket in BUCKETS if least <= bucket < window] + [window]
         self._buckets = torch.tensor(buckets, device=line.committed.device)
         self._average = torch.full_like(line.committed, 4, dtype=torch.float32)
         self._line = line
@@ -252,11 +260,11 @@ class _Widths:
         writing = self._line.committed < self._line.length
         return int(torch.where(writing, self.widths, self._buckets[0]).max())
 
-    def limit(self, lengths: Tensor | None, least: int) -> None:
-        """Tries no more than `lengths` [B] slots, where a drafter says so, and runs of known tokens all the same."""
-        if lengths is not None:
+    def limit(self, drafted: Tensor | None, least: int) -> None:
+        """Tries no more than the `drafted` [B] slots and the one behind, and runs of known tokens all the same."""
+        if drafted is not None:
             self._limited = True
-            self.widths = torch.minimum(self.widths, lengths.clamp(min=min(least, self._window)))
+            self.widths = torch.minimum(self.widths, (drafted + 1).clamp(min=min(least, self._window)))
             self._make_room_for_known()
 
     def update(self, counts: Tensor) -> None:

@@ -50,14 +50,14 @@ class SpeculativeJacobi(Speculation):
 
     def judge(self, probs: Tensor, drafts: Drafts, slots: Slots) -> Verdict:
         trial = self.trial(probs, drafts, slots)
-        keep = self.acceptance.keep(trial) | (slots.known >= 0)
+        keep = self.acceptance.stands(trial) | (slots.known >= 0)
         # Only the first refusal is answered: what stands behind it is neither committed nor carried.
         first = leading(keep).clamp(max=keep.shape[1] - 1)[:, None]
         noise = slots.rng.exponential(Purpose.CORRECT, slots.positions.gather(1, first), probs.shape[-1], slots.draw)
         if self.acceptance.joint:
-            law = self.acceptance.correction(trial)[torch.arange(len(first))[:, None], first]
+            law = self.acceptance.replacement(trial)[torch.arange(len(first))[:, None], first]
         else:
-            law = self.acceptance.correction(trial.at(first))
+            law = self.acceptance.replacement(trial.at(first))
         corrected = drafts.tokens.scatter(1, first, race(law, noise))
         return Verdict(keep, torch.where(keep, drafts.tokens, corrected), self.carry(trial, slots))
 

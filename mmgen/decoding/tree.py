@@ -40,9 +40,9 @@ class Tree(Speculative):
     paper = "Miao et al. 2024, arXiv 2305.09781"
     no_joint_rules = "it tests siblings one by one, and a joint rule needs a chain"
 
-    drafter: Drafter = drafter_option("token-recycling")
-    branching: int = option(3, "candidates at each of the first slots", minimum=2, maximum=8)
-    depth: int = option(3, "slots that have candidates", minimum=1, maximum=4)
+    drafter: Drafter = drafter_option("grid-n-gram")
+    branching: int = option(2, "candidates at each of the first slots", minimum=2, maximum=8)
+    depth: int = option(2, "slots that have candidates", minimum=1, maximum=4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,13 +72,14 @@ class Tree(Speculative):
         levels, laws, chain_tokens, chain_laws = [], [], drafts.tokens.clone(), drafts.laws.clone()
         for level in range(topology.depth):
             law = drafter.law(Path(context, paths))
+            law = law if drafter.certain else normal(law)
             found = siblings(context, law, slots.positions[:, level : level + 1], self.branching, drafter.certain)
             known = slots.known[:, level, None]
             found[..., 0] = torch.where(known >= 0, known, found[..., 0])
             before = paths[:, :, None].expand(-1, -1, self.branching, -1)
             paths = torch.cat((before, found[..., None]), dim=-1).flatten(1, 2)
             levels.append(found.flatten(1))
-            laws.append(normal(law))
+            laws.append(law)
             first = levels[-1][:, 0]
             chain_tokens[:, level] = first
             first_law = one_hot(first, law.shape[-1]).float() if drafter.certain else laws[-1][:, 0]
@@ -175,19 +176,15 @@ def verify_tree(
         choice, token = _choose(decoder.acceptance, scored[row, node], law, candidates, level, slots)
         tokens[:, level] = torch.where(alive, token, tokens[:, level])
         alive = alive & (choice >= 0)
-        child = children.gather(1, choice.clamp(min=0)[:, None])[:, 0]
-        node = torch.where(alive, child, node)
-        path.append(torch.where(alive, child, level + 1))
+        node = torch.where(alive, _pick(children, choice), node)
+        path.append(torch.where(alive, node, level + 1))
         counts = counts + alive
     # Behind the tree: the chain where the path is the chain, one token of the leaf's own law elsewhere.
     if length > topology.depth:
         place = topology.depth
         on_chain = alive & (node == place)
         counts = counts + torch.where(on_chain, leading(keep[:, place:]), 0)
-        noise = slots.rng.exponential(
-            Purpose.CORRECT, slots.positions[:, place : place + 1], scored.shape[-1], slots.draw + 2**33
-        )
-        leaf = race(scored[row, node], noise[:, 0])
+        leaf = race(scored[row, node], _replacements(slots, place, scored.shape[-1]))
         leaf = torch.where(slots.known[:, place] >= 0, slots.known[:, place], leaf)
         tokens[:, place] = torch.where(alive & ~on_chain, leaf, tokens[:, place])
         node = torch.where(on_chain, torch.minimum(counts, slots.widths) - 1, node)
@@ -210,20 +207,35 @@ def _choose(
         p: the model's probabilities there [B, V].
         law: what the candidates [B, K] were drawn from without replacement [B, V]; None where they are certain.
     """
-    position, known = slots.positions[:, level : level + 1], slots.known[:, level]
+    known, coins = slots.known[:, level], _coins(slots, level, candidates.shape[1])
     choice = torch.where(known >= 0, 0, -1)
     offsets, last = torch.full_like(choice, level), torch.zeros_like(choice, dtype=torch.bool)
     for index, token in enumerate(candidates.unbind(1)):
-        q = one_hot(token, p.shape[-1]).to(p.dtype) if law is None else law
-        draw = slots.draw if index == 0 else slots.draw * 16 + index + 2**32
-        coins = slots.rng.uniform(Purpose.ACCEPT, position, draw)[:, 0]
-        trial = Trial(p, q, token, coins, offsets, last)
+        q = torch.zeros_like(p).scatter_(1, token[:, None], 1) if law is None else law
+        trial = Trial(p, q, token, coins[:, index], offsets, last)
         # A law that ran out of tokens proposes none.
         accepted = rule.keep(trial) & (q.sum(-1) > 0) & (choice < 0)
         choice = torch.where(accepted, index, choice)
         p = rule.correction(trial)
         law = None if law is None else without(law, token)
-    noise = slots.rng.exponential(Purpose.CORRECT, position, p.shape[-1], slots.draw + 2**33)[:, 0]
-    picked = candidates.gather(1, choice.clamp(min=0)[:, None])[:, 0]
-    token = torch.where(choice >= 0, picked, race(p, noise))
+    token = race(p, _replacements(slots, level, p.shape[-1]))
+    token = torch.where(choice >= 0, _pick(candidates, choice), token)
     return choice, torch.where(known >= 0, known, token)
+
+
+def _pick(values: Tensor, choice: Tensor) -> Tensor:
+    """The chosen of values [B, K], the first where none is: [B]."""
+    return values.gather(1, choice.clamp(min=0)[:, None])[:, 0]
+
+
+def _coins(slots: Slots, level: int, count: int) -> Tensor:
+    """A coin for each candidate of a level, the first the chain's own: [B, K]."""
+    index = torch.arange(count, device=slots.positions.device)
+    numbers = torch.where(index == 0, slots.draw, slots.draw * 16 + index + 2**32)
+    return slots.rng.uniform(Purpose.ACCEPT, slots.positions[:, level, None].expand(-1, count), numbers)
+
+
+def _replacements(slots: Slots, level: int, size: int) -> Tensor:
+    """Noise for what stands at a level where no candidate does: [B, V]."""
+    position = slots.positions[:, level, None]
+    return slots.rng.exponential(Purpose.CORRECT, position, size, slots.draw + 2**33)[:, 0]

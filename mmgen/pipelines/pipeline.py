@@ -13,9 +13,11 @@ import torch
 from diffusers import DiffusionPipeline
 
 from mmgen import catalog, decoding
+from mmgen.cache import CACHE_BITS
 from mmgen.checkpoints.folder import load_model
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, UnknownNameError, WeightsError
+from mmgen.quantisation import is_quantised, plain_tensors, quantise
 from mmgen.rng import MAXIMUM_SEED
 
 PIPELINES = {"TextToImagePipeline": "mmgen.pipelines.text_to_image"}
@@ -31,8 +33,11 @@ class Pipeline(DiffusionPipeline):
 
     component_types: ClassVar[dict[str, type]]
     medium: ClassVar[str]
-    _revision: tuple[tuple, str] | None = None
     family: ClassVar[str]
+    backbones: ClassVar[tuple[str, ...]]
+    """Components whose linear layers `quantise` keeps in fewer bits."""
+    _revision: tuple[tuple, str] | None = None
+    _cache_bits: int | None = None
 
     @classmethod
     def from_pretrained(cls, path: str | Path, dtype: torch.dtype | None = None, **components: Any) -> Pipeline:
@@ -62,8 +67,45 @@ class Pipeline(DiffusionPipeline):
         pipe.register_to_config(_name_or_path=folder.name)
         return pipe
 
+    def quantise(self, bits: int = 8) -> Pipeline:
+        """Keeps the weights of the backbones' linear layers in 8 bits; see `mmgen.quantisation.quantise`.
+
+        Returns:
+            The pipeline itself.
+
+        Raises:
+            OptionError: other bits.
+            MissingDependencyError: torchao is not installed.
+        """
+        for name in self.backbones:
+            if getattr(self, name) is not None:
+                quantise(getattr(self, name), bits)
+        return self
+
+    @property
+    def cache_bits(self) -> int | None:
+        """Bits of each key and value in the cache: 8, or None for the weights' own type. Set it by assignment.
+
+        Raises:
+            OptionError: other bits.
+        """
+        return self._cache_bits
+
+    @cache_bits.setter
+    def cache_bits(self, bits: int | None) -> None:
+        if bits not in CACHE_BITS:
+            raise OptionError("cache_bits", bits, f"one of {', '.join(map(str, CACHE_BITS))}")
+        self._cache_bits = bits
+
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
-        """Writes a complete folder: every component, the index, the medium and the family."""
+        """Writes a complete folder: every component, the index, the medium and the family.
+
+        Raises:
+            OptionError: weights are kept in 8 bits, which these folders do not hold.
+        """
+        for name in self.backbones:
+            if getattr(self, name) is not None and is_quantised(getattr(self, name)):
+                raise OptionError(name, "weights in 8 bits", "the weights as they were: load it again to save it")
         super().save_pretrained(save_directory, **options)
         folder = Path(save_directory)
         about = catalog.json.dumps({"medium": self.medium, "family": self.family}, indent=2)
@@ -78,7 +120,7 @@ class Pipeline(DiffusionPipeline):
             f"{name}.{key}": tensor
             for name in self.component_types
             if getattr(self, name) is not None
-            for key, tensor in sorted(getattr(self, name).state_dict().items())
+            for key, tensor in plain_tensors(dict(sorted(getattr(self, name).state_dict().items())))
         }
         versions = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values())
         if self._revision is None or self._revision[0] != versions:

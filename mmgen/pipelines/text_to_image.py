@@ -76,6 +76,7 @@ class TextToImagePipeline(Pipeline):
     _optional_components = ["draft", "heads"]
     medium = "image"
     family = "raster"
+    backbones = ("transformer", "draft", "heads")
     model_cpu_offload_seq = "text_encoder->draft->heads->transformer->tokenizer"
     _callback_tensor_inputs = ["tokens"]
     _known_codebook: tuple[Tensor, Codebook] | None = None
@@ -233,11 +234,13 @@ class TextToImagePipeline(Pipeline):
         device = self._execution_device
         condition = self.text_encoder(ids)
         null_condition = self.text_encoder(self.text_encoder.null_ids(len(ids)))
-        prompts = condition, null_condition, drawing.sampling, known
+        given: dict[str, Any] = {"known": known, "cache_bits": self.cache_bits}
+        prompts = condition, null_condition, drawing.sampling
         session = RasterSession(
             self.transformer,
             *prompts,
-            draft=RasterSession(self.draft, *prompts) if self.draft is not None else None,
+            **given,
+            draft=RasterSession(self.draft, *prompts, **given) if self.draft is not None else None,
             heads=self.heads,
             codebook=self._codebook(),
         )

@@ -28,6 +28,7 @@ class RasterSession:
         draft: the session of a smaller model under the same prompts, if there is one.
         heads: trained on the backbone's features, if there are some.
         codebook: what the codes stand for, if it is known.
+        cache_bits: bits of each key and value in the cache: 8, or None for the backbone's own type.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class RasterSession:
         draft: RasterSession | None = None,
         heads: TokenHeads | None = None,
         codebook: Codebook | None = None,
+        cache_bits: int | None = None,
     ) -> None:
         self.backbone = backbone
         self.sampling = sampling
@@ -53,6 +55,7 @@ class RasterSession:
         self.draft, self.codebook = draft, codebook
         self.heads = 0 if heads is None else heads.depths
         self._heads = heads
+        self._cache_bits = cache_bits
         self._streams: list[Tensor] = []
         if known is None:
             known = torch.full((self.batch, self.length), -1)
@@ -64,7 +67,7 @@ class RasterSession:
 
     @torch.no_grad()
     def open(self, window: int) -> None:
-        self._cache = self.backbone.new_cache(len(self._condition), slack=window)
+        self._cache = self.backbone.new_cache(len(self._condition), slack=window, bits=self._cache_bits)
         self.backbone.prefill(self._condition, self._cache)
         self._prompt_length = self._cache.lengths
         self._committed = torch.zeros(self.batch, dtype=torch.long, device=self.device)

@@ -17,7 +17,7 @@ class Trial(NamedTuple):
 
     Attributes:
         p: the model's probabilities [..., V].
-        q: the laws the drafts were drawn from [..., V].
+        q: the laws the drafts were drawn from [..., V]; zeros where there is no draft.
         tokens: the drafts, int64 [...].
         coins: uniform numbers in [0, 1) [...].
         offsets: int64 [...], slots between the last committed token and the draft: 0 at the first.
@@ -30,6 +30,11 @@ class Trial(NamedTuple):
     coins: Tensor
     offsets: Tensor
     last: Tensor
+
+    @property
+    def drafted(self) -> Tensor:
+        """Which slots hold a draft: bool [...]."""
+        return self.q.sum(-1) > 0
 
     def at(self, slots: Tensor) -> Trial:
         """The trial of one slot a row: slots int64 [B, 1] of a trial [B, L]."""
@@ -61,11 +66,19 @@ class AcceptanceRule(Part, ABC):
 
     @abstractmethod
     def keep(self, trial: Trial) -> Tensor:
-        """Which drafts stand: bool [...]."""
+        """Which drafts stand: bool [...]; of a slot without a draft it may say anything, unless the rule is joint."""
 
     @abstractmethod
     def correction(self, trial: Trial) -> Tensor:
-        """The laws of the replacements after a refusal: probabilities [..., V]."""
+        """The laws of the replacements after a refusal: probabilities [..., V]; likewise."""
+
+    def stands(self, trial: Trial) -> Tensor:
+        """Which slots hold a draft that stands: bool [...]."""
+        return self.keep(trial) & trial.drafted
+
+    def replacement(self, trial: Trial) -> Tensor:
+        """What the other slots are drawn from: the model's own law where there was no draft."""
+        return self.correction(trial).where(trial.drafted[..., None], trial.p)
 
     @classmethod
     def describe(cls) -> dict[str, Any]:

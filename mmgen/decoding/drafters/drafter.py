@@ -67,13 +67,14 @@ class Proposal(NamedTuple):
     Attributes:
         tokens: int64 [B, L].
         laws: the laws they were drawn from [B, L, V]; None stands for certain tokens.
-        lengths: int64 [B], slots of each row worth testing, 1 to L; None for all. Whether a slot is worth
-            it may depend on earlier positions and on its law, never on its token.
+        drafted: int64 [B], slots of each row that hold drafts, carried ones included, 0 to L; None for all. The slot
+            behind them is drawn from the model's own law. Whether a slot is worth a draft may depend on earlier
+            positions and on its law, never on its token.
     """
 
     tokens: Tensor
     laws: Tensor | None
-    lengths: Tensor | None = None
+    drafted: Tensor | None = None
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Drafter(Part, ABC):
     branches: ClassVar[bool] = False
     """Whether it can propose several candidates a slot; see `stepwise.Stepwise`."""
 
-    def open(self, session: Session, window: int) -> None:  # noqa: B027  (most need nothing)
+    def open(self, session: Session, window: int) -> None:
         """Prepares for the lines of a session and windows of up to `window` slots.
 
         Raises:
@@ -100,7 +101,7 @@ class Drafter(Part, ABC):
     def propose(self, context: Context) -> Proposal:
         """Drafts for the slots of every row's window."""
 
-    def select(self, rows: Tensor) -> None:  # noqa: B027  (most remember nothing)
+    def select(self, rows: Tensor) -> None:
         """Goes on with `rows` [B'] of the batch alone; for drafters that remember something."""
 
 

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 from mmgen.decoding.drafters.drafter import Context, Drafter, Proposal, uniform_proposal
+from mmgen.rng import race
+
+_NOISE = 8
+"""Slots whose noise is made at once: small calls cost as much as large ones."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Stepwise(Drafter):
         """By which the next token is proposed: weights [B, M, V], at least 0, not necessarily summing to one."""
 
     def trusts(self, law: Tensor) -> Tensor | None:
-        """Whether laws [B, V] are worth a draft: bool [B]; the draft ends before the first that is not. None for all."""
+        """Whether laws [B, V] are worth a draft: bool [B]; it ends before the first that is not. None where all are."""
         return None
 
     def propose(self, context: Context) -> Proposal:
@@ -77,7 +81,7 @@ class Stepwise(Drafter):
             ends = torch.minimum(context.filled + limits, ends)
         carried = torch.where(slots < context.filled[:, None], _standing(context), uniform.tokens)
         proposal, ends = self.chain(context, Proposal(carried, uniform.laws), int(context.filled.min()), ends)
-        return proposal._replace(lengths=(ends + 1).clamp(max=len(slots)))
+        return proposal._replace(drafted=ends)
 
     def chain(self, context: Context, proposal: Proposal, first: int, ends: Tensor) -> tuple[Proposal, Tensor]:
         """Drafts the empty slots of each row from `first` up to `ends` [B], each upon the ones before.
@@ -88,22 +92,31 @@ class Stepwise(Drafter):
         Returns:
             The proposal, and where it ends: int64 [B].
         """
-        tokens, positions, known = proposal.tokens.clone(), context.line.positions(), context.line.known()
+        positions, last = context.line.positions(), int(ends.max())
+        tokens, known = proposal.tokens.clone(), context.line.known() if context.line.session.constrained else None
         laws = None if self.certain or proposal.laws is None else proposal.laws.clone()
-        for slot in range(first, int(ends.max())):
+        noise = torch.empty(0)
+        for slot in range(first, last):
             law = self.law(Path(context, tokens[:, None, :slot]))[:, 0]
-            empty = slot >= context.filled
+            drafted = slot >= context.filled
             trusted = self.trusts(law)
             if trusted is not None:
-                ends = torch.where(empty & ~trusted, ends.clamp(max=slot), ends)
+                ends = torch.where(drafted & ~trusted, ends.clamp(max=slot), ends)
                 if slot >= int(ends.max()):
                     break
-            chosen = siblings(context, law[:, None], positions[:, slot : slot + 1], 1, self.certain)[:, 0, 0]
-            drafted = empty & (slot < ends)
+            drafted &= slot < ends
+            if self.certain:
+                chosen = law.argmax(-1)
+            else:
+                law, place = normal(law), (slot - first) % _NOISE
+                if place == 0:
+                    noise = context.noise(positions[:, slot : min(slot + _NOISE, last)], law.shape[-1])
+                chosen = race(law, noise[:, place])
             tokens[:, slot] = torch.where(drafted, chosen, tokens[:, slot])
-            tokens[:, slot] = torch.where(known[:, slot] >= 0, known[:, slot], tokens[:, slot])
+            if known is not None:
+                tokens[:, slot] = torch.where(known[:, slot] >= 0, known[:, slot], tokens[:, slot])
             if laws is not None:
-                laws[:, slot] = torch.where(drafted[:, None], normal(law), laws[:, slot])
+                laws[:, slot] = torch.where(drafted[:, None], law, laws[:, slot])
         return Proposal(tokens, laws), ends
 
 
