@@ -34,10 +34,11 @@ class CoupledJacobi(SpeculativeJacobi):
     def judge(self, probs: Tensor, drafts: Drafts, slots: Slots) -> Verdict:
         trial, exact = self.trial(probs, drafts, slots), RejectionSampling()
         noise = slots.rng.exponential(Purpose.CORRECT, slots.positions, probs.shape[-1], slots.draw)
-        kept = exact.stands(trial)
-        carried = torch.where(kept, drafts.tokens, race(exact.replacement(trial), noise))
+        kept, corrected = exact.stands(trial), race(exact.replacement(trial), noise)
+        carried = torch.where(kept, drafts.tokens, corrected)
         if type(self.acceptance) is RejectionSampling:
             return Verdict(kept, carried, carried)
         keep = self.acceptance.stands(trial)
-        corrected = race(self.acceptance.replacement(trial), noise)
+        if type(self.acceptance).correction is not RejectionSampling.correction:
+            corrected = race(self.acceptance.replacement(trial), noise)
         return Verdict(keep, torch.where(keep, drafts.tokens, corrected), carried)

@@ -79,7 +79,7 @@ class TextToImagePipeline(Pipeline):
     backbones = ("transformer", "draft", "heads")
     model_cpu_offload_seq = "text_encoder->draft->heads->transformer->tokenizer"
     _callback_tensor_inputs = ["tokens"]
-    _known_codebook: tuple[Tensor, Codebook] | None = None
+    _known_codebook: tuple[int, torch.device, Codebook] | None = None
 
     def __init__(
         self,
@@ -252,10 +252,10 @@ class TextToImagePipeline(Pipeline):
 
     def _codebook(self) -> Codebook:
         """What the tokenizer's codes stand for; kept, with its table of neighbours, as long as the tokenizer is."""
-        vectors = self.tokenizer.codebook
-        if self._known_codebook is None or self._known_codebook[0] is not vectors:
-            self._known_codebook = (vectors, Codebook(vectors))
-        return self._known_codebook[1]
+        vectors, device = self.tokenizer.codebook, self._execution_device
+        if self._known_codebook is None or self._known_codebook[:2] != (id(vectors), device):
+            self._known_codebook = (id(vectors), device, Codebook(vectors.to(device)))
+        return self._known_codebook[2]
 
     @torch.no_grad()
     def render(self, drawing: Drawing, output_type: str = "pil") -> Any:

@@ -62,7 +62,7 @@ def _law(index: int, vocabulary_size: int, length: int, known: tuple[int, ...] |
 def check_rejection_composes() -> None:
     """Drafts drawn from q, kept or corrected, are distributed as p: summed over every token and coin."""
     p, q = law_pairs()
-    composed = _compose(RejectionSampling(), p, q, candidates=1)
+    composed = compose(RejectionSampling(), p, q, candidates=1)
     torch.testing.assert_close(composed, p, rtol=0, atol=1e-12)
 
 
@@ -70,7 +70,7 @@ def check_siblings_compose() -> None:
     """Candidates drawn without replacement, the first accepted taken: distributed as p, summed over every choice."""
     p, q = law_pairs()
     for candidates in (2, 3):
-        composed = _compose(RejectionSampling(), p, q, candidates)
+        composed = compose(RejectionSampling(), p, q, candidates)
         torch.testing.assert_close(composed, p, rtol=0, atol=1e-12)
 
 
@@ -135,7 +135,7 @@ def law_pairs() -> tuple[Tensor, Tensor]:
     return p / p.sum(-1, keepdim=True), q / q.sum(-1, keepdim=True)
 
 
-def _compose(rule: AcceptanceRule, p: Tensor, q: Tensor, candidates: int) -> Tensor:
+def compose(rule: AcceptanceRule, p: Tensor, q: Tensor, candidates: int) -> Tensor:
     """Law of what recursive rejection leaves of p, over all tuples of candidates and all coins: [M, V]."""
     size, total = p.shape[-1], torch.zeros_like(p)
     for drawn in itertools.product(range(size), repeat=candidates):

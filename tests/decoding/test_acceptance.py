@@ -7,14 +7,14 @@ from unittest import mock
 
 import pytest
 import torch
-from decoding.checks import SURPRISE, _compose, check_law, law_pairs, trial
+from decoding.checks import SURPRISE, check_law, compose, law_pairs, trial
 from decoding.markov import MarkovSession, least_p_value, markov_tables, sequence_law
 from decoding.outcomes import LAYOUT, SIZE, bound, every_token, kept, lines, outcome, pairs, variation
 from torch import Tensor
 
 from mmgen import decoding
 from mmgen.codebook import Codebook
-from mmgen.decoding.acceptance import mixture
+from mmgen.decoding.acceptance import rule as rules
 from mmgen.decoding.acceptance.grouped import Grouped, nearest_by_rank
 from mmgen.decoding.acceptance.lantern import Neighbourly
 from mmgen.decoding.acceptance.rejection import RejectionSampling
@@ -137,10 +137,10 @@ def test_lines_of_a_mixture_follow_the_mixed_law() -> None:
 
 def test_bounds_hold_where_two_candidates_are_tested() -> None:
     p, q = law_pairs()
-    assert bool((_compose(bound("lantern-plus/ratio=2.5"), p, q, 2) <= 2.5 * p + 1e-12).all())
-    assert bool((_compose(bound("lantern/mass=0.3"), p, q, 2) <= p + 0.3 + 1e-12).all())
-    assert bool((_compose(bound("annealed/weight=2.5"), p, q, 2) <= 2.5 * p + 1e-12).all())
-    law = _compose(bound("mixture/weight=0.7"), p, q, 2)
+    assert bool((compose(bound("lantern-plus/ratio=2.5"), p, q, 2) <= 2.5 * p + 1e-12).all())
+    assert bool((compose(bound("lantern/mass=0.3"), p, q, 2) <= p + 0.3 + 1e-12).all())
+    assert bool((compose(bound("annealed/weight=2.5"), p, q, 2) <= 2.5 * p + 1e-12).all())
+    law = compose(bound("mixture/weight=0.7"), p, q, 2)
     assert bool((variation(law, p) <= 1 - 0.7**2 + 1e-12).all())
 
 
@@ -207,7 +207,7 @@ def one_neighbour_more(self: Neighbourly, p: Tensor, tokens: Tensor, limit: Tens
 
 FAULTS = {
     "one neighbour more": ((Neighbourly, "lent", one_neighbour_more), check_lantern_bounds),
-    "p for the residual of a mixture": ((mixture, "residual", lambda p, q: p), check_mixture_is_a_mixture),
+    "p for the residual of a mixture": ((rules, "residual", lambda p, q: p), check_mixture_is_a_mixture),
 }
 
 

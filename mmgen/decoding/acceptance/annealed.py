@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability, residual
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
 from mmgen.decoding.options import option
 
 
@@ -35,6 +35,3 @@ class Annealed(AcceptanceRule):
     def keep(self, trial: Trial) -> Tensor:
         weights = (self.weight * (-self.decay * trial.offsets.to(trial.p.dtype)).exp()).clamp(min=1)
         return trial.coins * probability(trial.q, trial.tokens) < weights * probability(trial.p, trial.tokens)
-
-    def correction(self, trial: Trial) -> Tensor:
-        return residual(trial.p, trial.q)

@@ -37,7 +37,8 @@ class Block(AcceptanceRule):
         chance = (next_rest / (next_rest + 1 - behind)).where(behind < 1, 1.0)
         accepted = trial.coins < chance.where(~trial.last, behind)
         on_trial = trial.last.long().cumsum(1) - trial.last.long() == 0
-        return (accepted & on_trial & trial.drafted).flip(1).long().cummax(1).values.flip(1).bool()
+        whole = trial.drafted.long().cumprod(1) > 0  # a chain ends where a slot holds no draft
+        return (accepted & on_trial & whole).flip(1).long().cummax(1).values.flip(1).bool()
 
     def correction(self, trial: Trial) -> Tensor:
         rest = _lacking(trial, running(trial))

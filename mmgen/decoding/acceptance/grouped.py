@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmgen.codebook import Codebook
 from mmgen.decoding.acceptance.lantern import codebook_of
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability, residual
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
 from mmgen.decoding.options import option
 from mmgen.sessions.session import Session
 
@@ -56,9 +56,6 @@ class Grouped(AcceptanceRule):
         mass = own + (near * chosen).sum(-1)
         drafted = probability(trial.q, trial.tokens) + (trial.q.gather(-1, others) * chosen).sum(-1)
         return (trial.coins * drafted < mass) & (own > 0)
-
-    def correction(self, trial: Trial) -> Tensor:
-        return residual(trial.p, trial.q)
 
 
 def nearest_by_rank(p: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:

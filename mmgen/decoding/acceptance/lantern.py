@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from mmgen.codebook import Codebook
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability, residual
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
 from mmgen.decoding.options import option
 from mmgen.errors import OptionError
 from mmgen.sessions.session import Session
@@ -44,9 +44,6 @@ class Neighbourly(AcceptanceRule):
         own = probability(trial.p, trial.tokens)
         whole = own + self.lent(trial.p, trial.tokens, self.limit(own))
         return (trial.coins * probability(trial.q, trial.tokens) < whole) & (own > 0)
-
-    def correction(self, trial: Trial) -> Tensor:
-        return residual(trial.p, trial.q)
 
     @abstractmethod
     def limit(self, own: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability, residual
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
 from mmgen.decoding.options import option
 
 
@@ -32,6 +32,3 @@ class Mixture(AcceptanceRule):
     def keep(self, trial: Trial) -> Tensor:
         p, q = (probability(law, trial.tokens) for law in (trial.p, trial.q))
         return trial.coins * q < (1 - self.weight) * q + self.weight * p
-
-    def correction(self, trial: Trial) -> Tensor:
-        return residual(trial.p, trial.q)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability, residual
+from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
 from mmgen.decoding.options import Law
 
 
@@ -26,6 +26,3 @@ class RejectionSampling(AcceptanceRule):
     def keep(self, trial: Trial) -> Tensor:
         # Strictly less: a token of probability zero is refused even by a coin of zero.
         return trial.coins * probability(trial.q, trial.tokens) < probability(trial.p, trial.tokens)
-
-    def correction(self, trial: Trial) -> Tensor:
-        return residual(trial.p, trial.q)

@@ -68,9 +68,9 @@ class AcceptanceRule(Part, ABC):
     def keep(self, trial: Trial) -> Tensor:
         """Which drafts stand: bool [...]; of a slot without a draft it may say anything, unless the rule is joint."""
 
-    @abstractmethod
     def correction(self, trial: Trial) -> Tensor:
-        """The laws of the replacements after a refusal: probabilities [..., V]; likewise."""
+        """The laws of the replacements after a refusal [..., V]: the positive part of p - q unless a rule says more."""
+        return residual(trial.p, trial.q)
 
     def stands(self, trial: Trial) -> Tensor:
         """Which slots hold a draft that stands: bool [...]."""

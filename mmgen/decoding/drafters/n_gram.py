@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,14 +43,15 @@ class Lookup(Stepwise):
     """Base of the drafters that look for what stands before a slot among what stands before committed tokens."""
 
     length: int = option(10, "tokens drafted at most", minimum=1, maximum=256)
+    longest: int = option(2, "tokens of the longest match", minimum=1, maximum=8)
 
-    @abstractmethod
     def offsets(self, layout: RasterLayout) -> list[int]:
         """How far behind a token those lie that must match, the most important first."""
+        return list(range(1, self.longest + 1))
 
-    @abstractmethod
     def fallbacks(self, layout: RasterLayout) -> list[int]:
         """How far behind a token those lie that are repeated where nothing matches: the first that exists."""
+        return [1]
 
     def begin(self, context: Context) -> Tensor | None:
         """Lays out what every committed token follows."""
@@ -83,6 +83,23 @@ class Lookup(Stepwise):
 
 
 @dataclass
+class GridLookup(Lookup):
+    """Base of those that compare neighbours on the grid: to the left, above, above right, above left.
+
+    A match is the longest beginning of that list. Where nothing matches it is the token above that is repeated, in
+    the first row the one to the left.
+    """
+
+    longest: int = option(4, "neighbours of the longest match", minimum=1, maximum=4)
+
+    def offsets(self, layout: RasterLayout) -> list[int]:
+        return [1, layout.width, layout.width - 1, layout.width + 1][: self.longest]
+
+    def fallbacks(self, layout: RasterLayout) -> list[int]:
+        return [layout.width, 1]
+
+
+@dataclass
 class NGram(Lookup):
     """What most often followed the longest earlier match of the last tokens, and what came after it.
 
@@ -95,14 +112,6 @@ class NGram(Lookup):
     name = "n-gram"
     paper = "Saxena 2023, prompt lookup decoding; transformers' PromptLookupCandidateGenerator"
     certain = True
-
-    longest: int = option(2, "tokens of the longest match", minimum=1, maximum=8)
-
-    def offsets(self, layout: RasterLayout) -> list[int]:
-        return list(range(1, self.longest + 1))
-
-    def fallbacks(self, layout: RasterLayout) -> list[int]:
-        return [1]
 
     def begin(self, context: Context) -> Tensor | None:
         line = context.line
@@ -132,8 +141,8 @@ class NGram(Lookup):
         likeliest = self._count(matches, size).argmax(-1, keepdim=True)
         places = torch.arange(1, 1 + line.length, device=end.device)
         latest = ((matches.longest & (self._tokens == likeliest)) * places).amax(-1) - 1
-        above = end - self._sources[len(self._mixers)]
-        source = torch.where(latest >= 0, latest, torch.where(above >= 0, above, end - 1))
+        repeated = end - self._sources[len(self._mixers)]
+        source = torch.where(latest >= 0, latest, torch.where(repeated >= 0, repeated, end - 1))
         positions, step = line.positions(), end - source
         copied = line.token_at(positions - step * ((positions - end).div(step, rounding_mode="floor") + 1))
         drafted = torch.minimum(context.filled + self.length, context.widths)
@@ -141,25 +150,11 @@ class NGram(Lookup):
 
 
 @dataclass
-class GridNGram(NGram):
-    """What most often stood where the tokens to the left, above, above right and above left were the same.
+class GridNGram(GridLookup, NGram):
+    """What most often stood where the neighbours to the left and above were the same, and what came after it.
 
-    The two-dimensional form of prompt lookup, for pictures; the match is the longest beginning of that list. Where
-    nothing matches the token above is repeated, in the first row the one to the left.
+    The two-dimensional form of prompt lookup, for pictures.
     """
 
     name = "grid-n-gram"
     paper = "after Saxena 2023, prompt lookup decoding"
-
-    longest: int = option(4, "neighbours of the longest match", minimum=1, maximum=4)
-
-    def offsets(self, layout: RasterLayout) -> list[int]:
-        return neighbours(layout)[: self.longest]
-
-    def fallbacks(self, layout: RasterLayout) -> list[int]:
-        return [layout.width, 1]
-
-
-def neighbours(layout: RasterLayout) -> list[int]:
-    """How far behind a token its neighbours lie: to the left, above, above right, above left."""
-    return [1, layout.width, layout.width - 1, layout.width + 1]

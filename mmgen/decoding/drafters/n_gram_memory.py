@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from mmgen.decoding.drafters.drafter import Context
-from mmgen.decoding.drafters.n_gram import Lookup, neighbours
+from mmgen.decoding.drafters.n_gram import GridLookup, Lookup
 from mmgen.decoding.drafters.stepwise import Path
 from mmgen.decoding.options import option
-from mmgen.layout import RasterLayout
 from mmgen.sessions.session import Session
 
 _SHORTER = 1e-3
@@ -31,14 +30,7 @@ class StochasticNGram(Lookup):
     name = "stochastic-n-gram"
     paper = "Song et al. 2025, arXiv 2506.04708"
 
-    longest: int = option(3, "tokens of the longest match", minimum=1, maximum=8)
     remembered: int = option(16, "likeliest tokens remembered of each law", minimum=1, maximum=256)
-
-    def offsets(self, layout: RasterLayout) -> list[int]:
-        return list(range(1, self.longest + 1))
-
-    def fallbacks(self, layout: RasterLayout) -> list[int]:
-        return [1]
 
     def open(self, session: Session, window: int) -> None:
         count = min(self.remembered, session.vocabulary_size)
@@ -70,20 +62,11 @@ class StochasticNGram(Lookup):
 
 
 @dataclass
-class StochasticGridNGram(StochasticNGram):
+class StochasticGridNGram(GridLookup, StochasticNGram):
     """Tokens drawn from the mean of the model's laws where the neighbours to the left and above were the same.
 
-    The two-dimensional form, for pictures: the match is the longest beginning of left, above, above right, above
-    left. Where nothing matches the token above or, more seldom, the one to the left is repeated.
+    The two-dimensional form, for pictures.
     """
 
     name = "stochastic-grid-n-gram"
     paper = "after Song et al. 2025, arXiv 2506.04708"
-
-    longest: int = option(4, "neighbours of the longest match", minimum=1, maximum=4)
-
-    def offsets(self, layout: RasterLayout) -> list[int]:
-        return neighbours(layout)[: self.longest]
-
-    def fallbacks(self, layout: RasterLayout) -> list[int]:
-        return [layout.width, 1]
