@@ -498,7 +498,8 @@ def test_train_calls_the_recipe(run, monkeypatch, tmp_path):
     assert (minutes, steps, device, compiled) == (2, 3, "cpu", True)
     code, _, err = run(*words)
     assert code == 130 and "continues from the last checkpoint in b/emoji-64" in err
-    assert run("train", "--list")[1].split() == ["emoji-patches", "emoji-64"]
+    recipes = ["emoji-patches", "emoji-64", "emoji-64-draft", "emoji-64-heads", "scene-features"]
+    assert run("train", "--list")[1].split() == recipes
 
 
 def test_app_without_gradio_says_what_to_install(run, monkeypatch):

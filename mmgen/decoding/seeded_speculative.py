@@ -22,4 +22,4 @@ class SeededSpeculative(Jacobi):
     paper = "Daliri et al. 2024, arXiv 2408.07978"
     carries = False
 
-    drafter: Drafter = drafter_option("n-gram")
+    drafter: Drafter = drafter_option("grid-n-gram")

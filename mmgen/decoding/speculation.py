@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mmgen.decoding.decoder import Decoder, Generation
 from mmgen.decoding.drafters.drafter import Context, Drafter
@@ -211,7 +210,7 @@ class Speculation(Decoder):
             line.draft(carried.tokens)
         tokens, laws, drafted = drafter.propose(context)
         if self.needs_laws and laws is None:
-            laws = one_hot(tokens, line.session.vocabulary_size).float()
+            laws = _certain(tokens, line.session.vocabulary_size)
         slots = torch.arange(line.window, device=line.committed.device)
         if carried is not None:
             empty = slots >= context.filled[:, None]
@@ -224,8 +223,7 @@ class Speculation(Decoder):
             known = line.known()
             tokens = torch.where(known >= 0, known, tokens)
             if laws is not None:
-                certain = one_hot(tokens, laws.shape[-1]).to(laws.dtype)
-                laws = torch.where((known >= 0)[..., None], certain, laws)
+                laws = torch.where((known >= 0)[..., None], _certain(tokens, laws.shape[-1]), laws)
         return Drafts(tokens, laws if self.needs_laws else None), drafted
 
     def _carry(self, tokens: Tensor, probs: Tensor, counts: Tensor, window: int) -> Drafts:
@@ -236,6 +234,11 @@ class Speculation(Decoder):
         if self.needs_laws:
             laws = probs.gather(1, source[..., None].expand(-1, -1, probs.shape[-1]))
         return Drafts(tokens.gather(1, source), laws)
+
+
+def _certain(tokens: Tensor, size: int) -> Tensor:
+    """The laws [..., V] of tokens [...] that were bound to be drawn."""
+    return torch.zeros(*tokens.shape, size, device=tokens.device).scatter_(-1, tokens[..., None], 1)
 
 
 class _Widths:

@@ -25,7 +25,7 @@ class Speculative(SpeculativeJacobi):
     paper = "Leviathan et al. 2023, arXiv 2211.17192"
     carries = False
 
-    drafter: Drafter = drafter_option("n-gram")
+    drafter: Drafter = drafter_option("grid-n-gram")
 
     def carry(self, trial: Trial, slots: Slots) -> Tensor:
         return trial.tokens

@@ -244,6 +244,10 @@ def _adherence(images: list[np.ndarray], scenes: list[Scene]) -> adherence.Share
 def _with_quality(row: Row, measured: quality.Quality) -> Row:
     return dataclasses.replace(
         row,
+        evaluations=measured.evaluations,
+        evaluation_ratio=row.evaluation_ratio * measured.evaluations / row.evaluations,
+        tokens_per_evaluation=row.tokens_per_evaluation * row.evaluations / measured.evaluations,
+        draft_evaluations=measured.draft_evaluations,
         adherence=measured.adherence.share,
         adherence_error=measured.adherence.error,
         quality_pictures=measured.pictures,

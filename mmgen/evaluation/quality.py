@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class Quality:
 
     Attributes:
         pictures: how many were drawn, and how many they are compared with.
+        evaluations: of the model, mean per picture.
+        draft_evaluations: of a draft model or of the model's first layers, mean per picture.
         adherence: judged pictures.
         distance_to_autoregression: to pictures that autoregression draws with other seeds, so that a
             decoder that repeats autoregression's pictures is measured like one that only has its law.
@@ -42,6 +45,8 @@ class Quality:
     """
 
     pictures: int
+    evaluations: float
+    draft_evaluations: float
     adherence: adherence.Share
     distance_to_autoregression: float
     distance_error: float
@@ -83,7 +88,7 @@ def measure(
     if plain is None:
         raise OptionError("decoders", [decoder.name for decoder in decoders], f"{REFERENCE} among them")
     scenes = adherence.held_out_scenes(pictures, seed, pipe.text_encoder.grammar.objects)
-    reference = draw(pipe, plain, scenes, seed + pictures, batch)
+    reference, _ = draw(pipe, plain, scenes, seed + pictures, batch)
     if reference[0].shape[0] != IMAGE_SIZE:
         return None
     if log is not None:
@@ -91,17 +96,21 @@ def measure(
     from_autoregression, from_scenes = features_of(reference), features_of(true(scenes, seed))
     measured = []
     for decoder in decoders:
-        images = draw(pipe, decoder, scenes, seed, batch)
-        measured.append(_compare(images, scenes, from_autoregression, from_scenes))
+        images, statistics = draw(pipe, decoder, scenes, seed, batch)
+        measured.append(_compare(images, statistics, scenes, from_autoregression, from_scenes))
         if log is not None:
             log(f"quality: {decoder.name}, distance {measured[-1].distance_to_autoregression:.4f}")
     return measured
 
 
-def _compare(images: list[np.ndarray], scenes: list[Scene], reference: Tensor, true_scenes: Tensor) -> Quality:
+def _compare(
+    images: list[np.ndarray], statistics: list[Any], scenes: list[Scene], reference: Tensor, true_scenes: Tensor
+) -> Quality:
     features = features_of(images)
     return Quality(
         pictures=len(images),
+        evaluations=fmean(item.evaluations for item in statistics),
+        draft_evaluations=fmean(item.draft_evaluations for item in statistics),
         adherence=adherence.measure(images, scenes).correct,
         distance_to_autoregression=distance_between(features, reference),
         distance_error=error_of(features, reference),
@@ -110,15 +119,20 @@ def _compare(images: list[np.ndarray], scenes: list[Scene], reference: Tensor, t
     )
 
 
-def draw(pipe: Any, decoder: Decoder, scenes: Sequence[Scene], seed: int, batch: int) -> list[np.ndarray]:
-    """Pictures of scenes' captions as uint8 [H, W, 3]; picture i has seed `seed` + i."""
+def draw(
+    pipe: Any, decoder: Decoder, scenes: Sequence[Scene], seed: int, batch: int
+) -> tuple[list[np.ndarray], list[Any]]:
+    """Pictures of scenes' captions as uint8 [H, W, 3], and their statistics; picture i has seed `seed` + i."""
     grammar: Grammar = pipe.text_encoder.grammar
     images: list[np.ndarray] = []
+    statistics: list[Any] = []
     for start in range(0, len(scenes), batch):
         captions = [grammar.describe(scene) for scene in scenes[start : start + batch]]
         seeds = [seed + start + index for index in range(len(captions))]
-        images += [np.asarray(image) for image in pipe(captions, seed=seeds, decoder=decoder).images]
-    return images
+        output = pipe(captions, seed=seeds, decoder=decoder)
+        images += [np.asarray(image) for image in output.images]
+        statistics += output.statistics
+    return images, statistics
 
 
 def true(scenes: Sequence[Scene], seed: int) -> list[np.ndarray]:

@@ -28,7 +28,7 @@ class Row:
         decoder: name of the decoder; `transformers-generate` is the baseline, see `mmgen.evaluation.baseline`.
         law: what the decoder promises about the tokens: `exact`, `bounded` or `heuristic`.
         batch: prompts drawn in one call.
-        evaluations: of the model, mean per picture.
+        evaluations: of the model, mean per picture; of `quality_pictures` where there are some.
         draft_evaluations: of a draft model or of the model's first layers, mean per picture, on top of those.
         tokens_per_evaluation: drawn tokens over evaluations.
         evaluation_ratio: evaluations over those of autoregression at the same batch size.

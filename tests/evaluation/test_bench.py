@@ -91,7 +91,7 @@ def test_all_names_every_decoder_rule_and_drafter():
     assert {entrant.decoder.name for entrant in entrants} == set(decoding.decoders())
     # What a decoder has by default is not repeated.
     assert set(parts("acceptance")) - {"rejection"} <= set(words)
-    assert set(parts("drafter")) - {"vertical-repeat", "n-gram"} <= set(words)
+    assert set(parts("drafter")) - {"vertical-repeat", "grid-n-gram"} <= set(words)
 
 
 def test_all_leaves_out_what_the_pipeline_cannot_run_and_says_so(tiny_pipeline):

@@ -25,7 +25,8 @@ class Painter:
     def __call__(self, prompts, seed, decoder):
         self.calls.append((decoder.name, list(prompts), list(seed)))
         images = [self.paint(prompt, number, decoder) for prompt, number in zip(prompts, seed, strict=True)]
-        return SimpleNamespace(images=images)
+        statistics = [SimpleNamespace(evaluations=10 + number % 2, draft_evaluations=3) for number in seed]
+        return SimpleNamespace(images=images, statistics=statistics)
 
     def paint(self, prompt, seed, decoder):
         scene = self.text_encoder.grammar.parse(prompt)
@@ -65,6 +66,7 @@ def test_reference_and_decoders_share_captions_but_no_seed(painted):
 
 def test_distances_and_adherence_tell_worse_decoders(painted):
     _, (plain, worse, worst), _ = painted
+    assert {(entry.evaluations, entry.draft_evaluations) for entry in (plain, worse, worst)} == {(10.5, 3)}
     assert 0 < plain.distance_to_autoregression < worse.distance_to_autoregression < worst.distance_to_autoregression
     assert worst.distance_to_autoregression - worst.distance_error > plain.distance_to_autoregression
     assert plain.distance_chance > 0.05 and worst.distance_chance == pytest.approx(1 / 201)
@@ -161,7 +163,7 @@ def test_without_quality_fields_are_none(tiny_pipeline):
 
 def a_row(decoder="coupled-jacobi", law="exact", evaluations=30.0, distance=0.005, adherence=0.93, **options):
     return Row(
-        "emoji-64", decoder, law, 1, evaluations, 256 / evaluations, evaluations / 256, evaluations / 90,
+        "emoji-64", decoder, law, 1, evaluations, 0.0, 256 / evaluations, evaluations / 256, evaluations / 90,
         evaluations / 100, evaluations / 80, 3, 2.9, 3.1, 1, None, adherence, 0.013, False, 8, options, "",
         400, distance, distance / 9, 0.4, 2 * distance,
     )  # fmt: skip
