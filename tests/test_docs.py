@@ -76,3 +76,19 @@ def test_root_folders_hold_no_code():
 
 def test_shipped_weights_are_small():
     assert sum(path.stat().st_size for path in ROOT.glob("*/*/**/*.safetensors") if ".venv" not in path.parts) < 80e6
+
+
+@pytest.mark.parametrize("kind", ["decoders", "acceptance", "drafter"])
+def test_the_page_of_decoders_names_them_all_with_their_law(kind):
+    from mmgen import decoding
+    from mmgen.decoding.options import parts
+
+    page = (ROOT / "docs" / "decoders.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, part in (decoding.decoders() if kind == "decoders" else parts(kind)).items():
+        row = next((row for row in rows if f"`{name}`" in row.split("|")[1]), None)
+        assert row is not None, f"docs/decoders.md has no row for {name}"
+        if kind == "acceptance":
+            assert row.split("|")[2].strip() == part.law, name
+        if kind == "decoders" and part.seeded:
+            assert "seeded" in row.split("|")[2], name
