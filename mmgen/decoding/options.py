@@ -54,6 +54,8 @@ class Part:
 
     name: ClassVar[str]
     paper: ClassVar[str]
+    part: ClassVar[str]
+    """Which part of a decoder it is: a key of `PARTS`."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -155,7 +157,7 @@ def check_options(holder: Any) -> None:
         part = field.metadata.get("part")
         if part is None:
             _check(field, value)
-        elif isinstance(value, str) or type(value) in parts(part).values():
+        elif isinstance(value, str) or (isinstance(value, Part) and value.part == part):
             setattr(holder, field.name, make_part(part, value))
         else:
             raise OptionError(field.name, value, f"one of {', '.join(parts(part))}")

@@ -6,6 +6,7 @@ New parts are found by themselves, as they are by the command line.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,3 +118,15 @@ def test_a_part_is_its_text() -> None:
         make_part("acceptance", "grouped/rank=3")
     with pytest.raises(OptionError, match="a whole number from 1"):
         make_part("acceptance", "grouped/ranks=none")
+
+
+def test_a_rule_of_ones_own_is_an_object() -> None:
+    """The example of CONTRIBUTING.md, which no folder of ours holds."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    namespace: dict = {"__name__": "contributed"}
+    exec(compile(page.split("```python\n")[1].split("```")[0], "CONTRIBUTING.md", "exec", dont_inherit=True), namespace)
+    decoder = decoding.make("coupled-jacobi", window=6, acceptance=namespace["Generous"](enough=0.5))
+    assert decoder.law == "heuristic" and decoder.options()["acceptance"] == "generous/enough=0.5"
+    check(decoder)
+    with pytest.raises(OptionError, match="acceptance"):
+        decoding.make("coupled-jacobi", acceptance=make_part("drafter", "uniform"))

@@ -53,6 +53,7 @@ class AcceptanceRule(Part, ABC):
             drawn afresh and tested once, and their chain whole.
     """
 
+    part = "acceptance"
     law: ClassVar[Law]
     joint: ClassVar[bool] = False
 

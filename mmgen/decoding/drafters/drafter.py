@@ -87,6 +87,7 @@ class Drafter(Part, ABC):
     A decoder makes a fresh drafter of the same options for every generation, and opens it.
     """
 
+    part = "drafter"
     branches: ClassVar[bool] = False
     """Whether it can propose several candidates a slot; see `stepwise.Stepwise`."""
 
