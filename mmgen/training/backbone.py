@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmgen import catalog, decoding
+from mmgen import decoding
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.checkpoints.folder import load_model
 from mmgen.pipelines.text_to_image import TextToImagePipeline
@@ -21,38 +21,30 @@ from mmgen.training.acceptance import measure_draft
 from mmgen.training.folders import write_model, write_pipeline
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import draw_lines
+from mmgen.training.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class RasterRecipe:
+@dataclass(frozen=True, kw_only=True)
+class RasterRecipe(Recipe):
     """Makes a raster text-to-image pipeline on a shipped tokenizer.
 
     A draft model and heads that stand in its folder belong to the backbone before: remake them after it.
 
     Attributes:
-        folder: what it remakes, under the root of what is shipped.
         tokenizer: name of the tokenizer.
         transformer: configuration of `RasterTransformer`.
-        budget: of the training.
         decoder: name of the pipeline's own decoder.
         decoder_options: its options.
         sampling: the pipeline's defaults.
         batch: pictures of a step.
     """
 
-    folder: str
     tokenizer: str
     transformer: dict
-    budget: Budget
     decoder: str
     decoder_options: dict
     sampling: dict
     batch: int = 16
-
-    @property
-    def destination(self) -> Path:
-        """The shipped folder."""
-        return catalog.root() / self.folder
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`."""
@@ -71,33 +63,24 @@ class RasterRecipe:
         write_pipeline(pipe.to("cpu"), destination, {"tokenizer": self.tokenizer})
 
 
-@dataclass(frozen=True)
-class DraftRecipe:
+@dataclass(frozen=True, kw_only=True)
+class DraftRecipe(Recipe):
     """Makes the draft model of a pipeline: its backbone's first blocks, trained on to be a backbone of their own.
 
     It learns the pictures' own tokens rather than the backbone's laws (Zhou et al. 2024, "DistillSpec"): in the
     same minutes that gave drafts that are kept more often, because the backbone need not run.
 
     Attributes:
-        folder: what it remakes, under the root of what is shipped.
         pipeline: name or folder of the pipeline.
         layers: blocks it keeps.
-        budget: of the training.
         batch: pictures of a step.
         pictures: held-out captions it is measured on.
     """
 
-    folder: str
     pipeline: str
     layers: int
-    budget: Budget
     batch: int = 16
     pictures: int = 64
-
-    @property
-    def destination(self) -> Path:
-        """The shipped folder."""
-        return catalog.root() / self.folder
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`, in float16; the last line logged says what was measured."""

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,26 +20,28 @@ from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.render import IMAGE_SIZE, OBJECT_PIXELS, UNIT, is_held_out, place, render, sample_scene
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import to_images
+from mmgen.training.recipe import Recipe
 
 _OBJECTS = tuple(CHARACTERS)
 
 
-@dataclass(frozen=True)
-class FeatureRecipe:
+@dataclass(frozen=True, kw_only=True)
+class FeatureRecipe(Recipe):
     """Makes the network of `mmgen.evaluation.features`.
 
     Attributes:
-        budget: of the training.
         batch: scenes of a step.
         scenes: held-out scenes that set the scale of the features, and are measured.
     """
 
-    budget: Budget
+    folder: str = "mmgen/evaluation"
     batch: int = 32
     scenes: int = 4000
 
-    destination: ClassVar[Path] = WEIGHTS_PATH.parent
-    """The folder of the shipped weights."""
+    @property
+    def destination(self) -> Path:
+        """The folder of the shipped weights: inside the package."""
+        return WEIGHTS_PATH.parent
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains, and writes `features.safetensors` into the folder `destination`; float16, half the bytes.
@@ -63,7 +64,7 @@ class FeatureRecipe:
         log(json.dumps(measure_features(network, self.scenes)))
 
 
-RECIPE = FeatureRecipe(Budget(steps=2400, learning_rate=6e-3, decay_from=0.4))
+RECIPE = FeatureRecipe(budget=Budget(steps=2400, learning_rate=6e-3, decay_from=0.4))
 """Of the shipped weights, for which the schedule ran by time: 12 minutes on one core, which made 2,323 steps."""
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mmgen import catalog
 from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.checkpoints.folder import load_model
@@ -21,36 +20,28 @@ from mmgen.training.acceptance import measure_heads
 from mmgen.training.folders import write_model
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import draw_lines
+from mmgen.training.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class HeadsRecipe:
+@dataclass(frozen=True, kw_only=True)
+class HeadsRecipe(Recipe):
     """Makes the heads of a pipeline's backbone, which stays as it is.
 
     Attributes:
-        folder: what it remakes, under the root of what is shipped.
         pipeline: name or folder of the pipeline.
         kind: `medusa` or `hydra`; see `TokenHeads`.
         hidden_size: channels inside a head.
         depths: number of heads.
-        budget: of the training.
         batch: pictures of a step.
         pictures: held-out captions they are measured on.
     """
 
-    folder: str
     pipeline: str
     kind: str
     hidden_size: int
     depths: int
-    budget: Budget
     batch: int = 8
     pictures: int = 64
-
-    @property
-    def destination(self) -> Path:
-        """The shipped folder."""
-        return catalog.root() / self.folder
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`, in float16; the last line logged says what was measured."""

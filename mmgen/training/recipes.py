@@ -11,9 +11,8 @@ from mmgen.training import features
 from mmgen.training.backbone import DraftRecipe, RasterRecipe
 from mmgen.training.heads import HeadsRecipe
 from mmgen.training.loop import Budget
+from mmgen.training.recipe import Recipe
 from mmgen.training.tokenizer import TokenizerRecipe
-
-Recipe = TokenizerRecipe | RasterRecipe | DraftRecipe | HeadsRecipe | features.FeatureRecipe
 
 RECIPES: dict[str, Recipe] = {
     "emoji-patches": TokenizerRecipe(

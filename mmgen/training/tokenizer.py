@@ -10,36 +10,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmgen import catalog
 from mmgen.scenes.objects import CHARACTERS
 from mmgen.tokenizers.patch_vq import PatchVQ
 from mmgen.training.folders import write_model
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import draw_batch
+from mmgen.training.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class TokenizerRecipe:
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRecipe(Recipe):
     """Makes an image tokenizer of scenes.
 
     Attributes:
-        folder: what it remakes, under the root of what is shipped.
         config: of `PatchVQ`.
-        budget: of the decoder's training.
         pictures: scenes the codebook is fitted to.
         batch: pictures of a step.
     """
 
-    folder: str
     config: dict
-    budget: Budget
     pictures: int = 30_000
     batch: int = 16
-
-    @property
-    def destination(self) -> Path:
-        """The shipped folder."""
-        return catalog.root() / self.folder
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`; the last line logged says what was measured."""

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from mmgen.decoding.line import Line
@@ -104,11 +103,3 @@ class Drafter(Part, ABC):
 
     def select(self, rows: Tensor) -> None:
         """Goes on with `rows` [B'] of the batch alone; for drafters that remember something."""
-
-
-def uniform_proposal(context: Context) -> Proposal:
-    """Tokens drawn uniformly, with that law."""
-    positions, size = context.line.positions(), context.line.session.vocabulary_size
-    law = torch.full((*positions.shape, size), 1 / size, device=positions.device)
-    uniform = context.rng.uniform(Purpose.DRAFT, positions, context.draw)
-    return Proposal((uniform * size).long().clamp(max=size - 1), law)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmgen.decoding.drafters.drafter import Context, Drafter, Proposal, uniform_proposal
+from mmgen.decoding.drafters.drafter import Context, Drafter, Proposal
+from mmgen.rng import Purpose
 from mmgen.sessions.session import Session
 
 
@@ -19,7 +20,7 @@ class Uniform(Drafter):
     paper = "Kang et al. 2026, arXiv 2603.18599"
 
     def propose(self, context: Context) -> Proposal:
-        return uniform_proposal(context)
+        return _uniform(context)
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Random(Drafter):
     paper = "Teng et al. 2024, arXiv 2410.01699"
 
     def propose(self, context: Context) -> Proposal:
-        return Proposal(uniform_proposal(context).tokens, None)
+        return Proposal(_uniform(context).tokens, None)
 
 
 @dataclass
@@ -71,7 +72,7 @@ class HorizontalSample(Drafter):
 
     def propose(self, context: Context) -> Proposal:
         if context.probs is None:
-            return uniform_proposal(context)
+            return _uniform(context)
         last = (context.accepted + context.filled - 1).clamp(0, context.probs.shape[1] - 1)
         law = context.probs[torch.arange(len(last), device=last.device), last]
         return _draw(context, law[:, None].expand(-1, context.line.window, -1))
@@ -111,6 +112,14 @@ class VerticalSample(Drafter):
         index = positions[..., None].expand_as(probs)
         own = (positions < end[:, None])[..., None]
         self._laws.scatter_(1, index, torch.where(own, probs, self._laws.gather(1, index)))
+
+
+def _uniform(context: Context) -> Proposal:
+    """Tokens drawn uniformly, with that law."""
+    positions, size = context.line.positions(), context.line.session.vocabulary_size
+    law = torch.full((*positions.shape, size), 1 / size, device=positions.device)
+    uniform = context.rng.uniform(Purpose.DRAFT, positions, context.draw)
+    return Proposal((uniform * size).long().clamp(max=size - 1), law)
 
 
 def _copy(context: Context, sources: Tensor) -> Proposal:

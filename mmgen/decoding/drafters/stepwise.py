@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmgen.decoding.drafters.drafter import Context, Drafter, Proposal, uniform_proposal
+from mmgen.decoding.drafters.drafter import Context, Drafter, Proposal
 from mmgen.rng import race
 
 _NOISE = 8
@@ -74,27 +74,29 @@ class Stepwise(Drafter):
         return None
 
     def propose(self, context: Context) -> Proposal:
-        uniform, limits = uniform_proposal(context), self.begin(context)
-        slots = torch.arange(context.line.window, device=uniform.tokens.device)
-        ends = context.widths
+        limits, ends = self.begin(context), context.widths
         if limits is not None:
             ends = torch.minimum(context.filled + limits, ends)
-        carried = torch.where(slots < context.filled[:, None], _standing(context), uniform.tokens)
-        proposal, ends = self.chain(context, Proposal(carried, uniform.laws), int(context.filled.min()), ends)
+        slots = torch.arange(context.line.window, device=ends.device)
+        # What stands behind the carried drafts is no draft of this row's, and nobody may see it.
+        carried = torch.where(slots < context.filled[:, None], _standing(context), 0)
+        size = context.line.session.vocabulary_size
+        laws = None if self.certain else torch.zeros(*carried.shape, size, device=ends.device)
+        proposal, ends = self.chain(context, Proposal(carried, laws), int(context.filled.min()), ends)
         return proposal._replace(drafted=ends)
 
     def chain(self, context: Context, proposal: Proposal, first: int, ends: Tensor) -> tuple[Proposal, Tensor]:
         """Drafts the empty slots of each row from `first` up to `ends` [B], each upon the ones before.
 
         Args:
-            proposal: what stands in the other slots.
+            proposal: what stands in the other slots; it is written on.
 
         Returns:
             The proposal, and where it ends: int64 [B].
         """
         positions, last = context.line.positions(), int(ends.max())
-        tokens, known = proposal.tokens.clone(), context.line.known() if context.line.session.constrained else None
-        laws = None if self.certain or proposal.laws is None else proposal.laws.clone()
+        tokens, laws = proposal.tokens, proposal.laws
+        known = context.line.known() if context.line.session.constrained else None
         noise = torch.empty(0)
         for slot in range(first, last):
             law = self.law(Path(context, tokens[:, None, :slot]))[:, 0]
