@@ -56,6 +56,7 @@ class KVCache:
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
         self.mask: Tensor | None = None
+        self._padding: Tensor | None = None
         self._keys, self._values = kind(shape, dtype, device), kind(shape, dtype, device)
         self._heads = heads
         self._slot_index = torch.arange(capacity, device=device)
@@ -77,6 +78,10 @@ class KVCache:
         """Bytes of the keys and values; in 8 bits, their scales and the one layer being read are counted, too."""
         return self._keys.nbytes + self._values.nbytes
 
+    def hide(self, slots: Tensor) -> None:
+        """Lets nothing but themselves read some of the first slots: bool [R, P]."""
+        self._padding = torch.nn.functional.pad(slots, (0, self.capacity - slots.shape[1]))
+
     def open(self, length: int, tree: Tree | None = None) -> Tensor:
         """Prepares one forward of `length` new tokens a row, and advances the lengths by it.
 
@@ -91,7 +96,7 @@ class KVCache:
         else:
             positions = self.lengths[:, None] + tree.to(slots.device).depths
             hidden = ~self._tree_mask(tree)
-        self._hide(hidden)
+        self._hide(hidden, slots)
         self._written = self._index(slots)
         self.lengths = self.lengths + length
         return positions
@@ -102,14 +107,18 @@ class KVCache:
         Args:
             slots: int64 [R, L].
             visible: bool [R, L, S], the slots each token may read: its own among them, none past the last of `slots`.
+                Hidden ones stay hidden.
         """
         on_cpu = slots.device.type == "cpu"
         self._read(self._whole_buckets(int(slots.max()) + 1) if on_cpu else self.capacity)
-        self._hide(~visible[..., : self._readable])
+        self._hide(~visible[..., : self._readable], slots)
         self._written = self._index(slots)
 
-    def _hide(self, hidden: Tensor) -> None:
-        """Makes the mask from what is hidden, bool [R or 1, L, S']."""
+    def _hide(self, hidden: Tensor, slots: Tensor) -> None:
+        """Makes the mask of queries in slots [R, L] from what is hidden from them, bool [R or 1, L, S']."""
+        if self._padding is not None:
+            others = self._slot_index[: self._readable] != slots[..., None]
+            hidden = hidden | (self._padding[:, None, : self._readable] & others)
         # Added to the scores: attention would turn a mask of booleans into this in every layer.
         self.mask = torch.zeros(hidden.shape, dtype=self.dtype, device=hidden.device)
         self.mask = self.mask.masked_fill_(hidden, -torch.inf)[:, None]
@@ -159,6 +168,7 @@ class KVCache:
         self._keys.select(rows)
         self._values.select(rows)
         self.lengths = self.lengths[rows]
+        self._padding = None if self._padding is None else self._padding[rows]
         self._readable = self.capacity
         self._bind()
 

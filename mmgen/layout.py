@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -15,24 +16,41 @@ class RasterLayout:
 
     Attributes:
         height: rows of the grid.
-        width: columns of the grid.
+        width: tokens of a row, its end among them.
+        row_end: the token that ends every row, where a model has one; it stands for no code.
     """
 
     height: int
     width: int
+    row_end: int | None = None
 
     @property
     def length(self) -> int:
         """Tokens of one picture, N."""
         return self.height * self.width
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the codes."""
+        return self.height, self.width - (self.row_end is not None)
+
     def flatten(self, codes: Tensor) -> Tensor:
-        """Codes [B, 1, height, width] to tokens [B, N]."""
+        """Codes [B, 1, *grid] to tokens [B, N]."""
+        if self.row_end is not None:
+            codes = pad(codes, (0, 1), value=self.row_end)
         return rearrange(codes, "b 1 h w -> b (h w)")
 
     def unflatten(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, N] to codes [B, 1, height, width]."""
-        return rearrange(tokens, "b (h w) -> b 1 h w", h=self.height, w=self.width)
+        """Tokens [B, N] to codes [B, 1, *grid]."""
+        return rearrange(tokens, "b (h w) -> b 1 h w", h=self.height, w=self.width)[..., : self.grid[1]]
+
+    def known(self, codes: Tensor | None = None) -> Tensor:
+        """The tokens that are certain beforehand, int64 [B, N] with -1 where free.
+
+        Args:
+            codes: int64 [B, 1, *grid], codes that are given, -1 where free; None where none are: then B is 1.
+        """
+        return self.flatten(torch.full((1, 1, *self.grid), -1) if codes is None else codes.long())
 
     def coordinates(self) -> Tensor:
         """Row and column of each token: int64 [N, 2]."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
+from mmgen.backbones.linear import Linear
 from mmgen.cache import KVCache
 
 _EPSILON = torch.tensor(1e-6)
@@ -37,13 +38,13 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm = RMSNorm(size)
-        self.qkv = nn.Linear(size, 3 * size, bias=False)
+        self.qkv = Linear(size, 3 * size, bias=False)
         self.query_norm = RMSNorm(size // heads)
         self.key_norm = RMSNorm(size // heads)
-        self.attention_out = nn.Linear(size, size, bias=False)
+        self.attention_out = Linear(size, size, bias=False)
         self.feed_forward_norm = RMSNorm(size)
-        self.gate_up = nn.Linear(size, 2 * hidden_size, bias=False)
-        self.down = nn.Linear(hidden_size, size, bias=False)
+        self.gate_up = Linear(size, 2 * hidden_size, bias=False)
+        self.down = Linear(hidden_size, size, bias=False)
         nn.init.zeros_(self.attention_out.weight)
         nn.init.zeros_(self.down.weight)
 

@@ -9,7 +9,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from mmgen.backbones.backbone import place_begin
 from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
+from mmgen.backbones.linear import Linear
 from mmgen.cache import KVCache
 from mmgen.layout import RasterLayout, Tree
 
@@ -55,10 +57,10 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         self.target_embedding = nn.Embedding(self.layout.length, size)
         self.condition_projection: nn.Module = nn.Identity()
         if condition_size is not None:
-            self.condition_projection = nn.Linear(condition_size, size, bias=False)
+            self.condition_projection = Linear(condition_size, size, bias=False)
         self.blocks = nn.ModuleList(Block(size, heads, hidden_size) for _ in range(layers))
         self.norm = RMSNorm(size)
-        self.head = nn.Linear(size, vocabulary_size, bias=False)
+        self.head = Linear(size, vocabulary_size, bias=False)
         nn.init.normal_(self.token_embedding.weight, std=0.5)
         nn.init.normal_(self.target_embedding.weight, std=0.2)
         nn.init.zeros_(self.head.weight)
@@ -69,16 +71,15 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         """The id fed before the first token of a picture."""
         return self.vocabulary_size
 
-    def new_cache(self, rows: int, slack: int, bits: int | None = None) -> KVCache:
-        """A cache for `rows` lines, with room for a window of `slack` tokens past their end; `bits` as in `KVCache`."""
+    def new_cache(self, rows: int, capacity: int, bits: int | None = None) -> KVCache:
+        """An empty cache of `capacity` slots a row; `bits` as in `KVCache`."""
         config: Any = self.config
         heads, size = config.heads, config.size
-        capacity = self.condition_length + 1 + self.layout.length + slack
         return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device, bits)
 
-    def prefill(self, condition: Tensor, cache: KVCache) -> None:
+    def prefill(self, embeddings: Tensor, cache: KVCache) -> None:
         """Reads a condition [R, P, C] into an empty cache."""
-        self._run(self.condition_projection(condition), cache.open(condition.shape[1]), cache)
+        self._run(self.condition_projection(embeddings), cache.open(embeddings.shape[1]), cache)
 
     def forward(self, tokens: Tensor, cache: KVCache, tree: Tree | None = None) -> Tensor:
         """Logits of what follows each of the given tokens, which are added to the cache.
@@ -94,7 +95,12 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         return self.head(self.norm(self.streams(tokens, cache, tree)[-1]))
 
     def streams(
-        self, tokens: Tensor, cache: KVCache, tree: Tree | None = None, layers: int | None = None
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        tree: Tree | None = None,
+        layers: int | None = None,
+        begin: Tensor | None = None,
     ) -> list[Tensor]:
         """The streams [R, L, C] behind every block, for the given tokens, which are added to the cache.
 
@@ -102,11 +108,15 @@ class RasterTransformer(ModelMixin, ConfigMixin):
 
         Args:
             layers: blocks to run, the first ones; None runs all. Only their part of the cache is written.
+            begin: embeddings [R, C] to put in place of the begin token's; it has its own.
         """
         positions = cache.open(tokens.shape[1], tree)
-        return self._run(self._embed(tokens, positions), positions, cache, layers)
+        embedded = place_begin(self._embed(tokens, positions), tokens, self.begin_token, begin)
+        return self._run(embedded, positions, cache, layers)
 
-    def streams_at(self, tokens: Tensor, cache: KVCache, positions: Tensor, visible: Tensor) -> list[Tensor]:
+    def streams_at(
+        self, tokens: Tensor, cache: KVCache, positions: Tensor, visible: Tensor, begin: Tensor | None = None
+    ) -> list[Tensor]:
         """The same for tokens that may stand anywhere on the line.
 
         Args:
@@ -115,7 +125,8 @@ class RasterTransformer(ModelMixin, ConfigMixin):
             visible: bool [R, L, S], the slots each of them reads, its own among them.
         """
         cache.open_at(positions, visible)
-        return self._run(self._embed(tokens, positions), positions, cache)
+        embedded = place_begin(self._embed(tokens, positions), tokens, self.begin_token, begin)
+        return self._run(embedded, positions, cache)
 
     def teacher_forced(self, condition: Tensor, tokens: Tensor) -> Tensor:
         """Logits [R, N, V] of whole pictures at once, for training.

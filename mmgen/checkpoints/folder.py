@@ -1,4 +1,4 @@
-"""Models in folders of `config.json` and one safetensors file: read strictly, nothing executed."""
+"""Models in folders of `config.json` and safetensors: read strictly, tensor by tensor, nothing executed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import TypeVar
 
 import torch
 from diffusers import ModelMixin
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mmgen.catalog import read_json
+from mmgen.checkpoints.weights import Weights, compare_names, weight_file
 from mmgen.errors import WeightsError
 
 Model = TypeVar("Model", bound=ModelMixin)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def load_model(kind: type[Model], folder: Path, dtype: torch.dtype | None = None) -> Model:
-    """Builds a model from its folder.
+    """Builds a model from its folder, taking little more memory than its weights.
 
     Args:
         kind: the model's class; its `__init__` takes what `config.json` holds.
-        folder: has `config.json` and exactly one `.safetensors` file.
-        dtype: type of the weights in memory; None keeps float32.
+        folder: has `config.json` and exactly one `.safetensors` file, or shards of one and their index.
+        dtype: type of the floating weights in memory; None makes them float32.
 
     Raises:
         WeightsError: a file is missing, damaged, in another format, or does not fit the configuration;
@@ -30,50 +32,69 @@ def load_model(kind: type[Model], folder: Path, dtype: torch.dtype | None = None
     """
     config = read_json(folder / "config.json")
     try:
-        model = kind.from_config(config)
+        with Weightless():
+            model = kind.from_config(config)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise WeightsError(folder / "config.json", f"does not describe a {kind.__name__} ({error})", _CURE) from error
-    path = _weight_file(folder)
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(path, f"is damaged or not a safetensors file ({error})", _CURE) from error
-    expected = model.state_dict()
-    _compare(path, {key: tuple(t.shape) for key, t in expected.items()}, {k: tuple(t.shape) for k, t in state.items()})
-    model.load_state_dict({key: tensor.to(dtype or torch.float32) for key, tensor in state.items()}, assign=True)
+        cure = "fetch the folder again or remake it with `mmgen train`"
+        raise WeightsError(folder / "config.json", f"does not describe a {kind.__name__} ({error})", cure) from error
+    file = weight_file(folder)
+    if file.suffix in PICKLES or file.suffixes[-3:-2] in ([ending] for ending in PICKLES):
+        raise WeightsError(
+            file, "is a pickle, which can run code when it is opened", "give safetensors weights instead"
+        )
+    return fill(model, Weights.open(file), dtype)
+
+
+class Weightless(TorchFunctionMode):
+    """Inside, `torch.empty` takes no memory, so layers have weights of the right shape and no numbers.
+
+    Unlike under `torch.device("meta")`, tensors that are made with values (`torch.tensor`, `torch.arange`) have
+    them: a model may compute its tables when it is built.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs = kwargs | {"device": "meta"}
+        return func(*args, **kwargs)
+
+
+def fill(model: Module, weights: Weights, dtype: torch.dtype | None = None) -> Module:
+    """Gives a model its weights, one tensor after the other.
+
+    Args:
+        model: built inside `Weightless`; weights that it has already are replaced at the end, not overwritten.
+        weights: exactly those of the model's state dict.
+        dtype: type of the floating weights in memory; None makes them float32. Others keep the published type.
+
+    Returns:
+        The model, in evaluation mode, its weights frozen.
+
+    Raises:
+        WeightsError: names or shapes differ, or the model holds a tensor without numbers that is none of its weights.
+    """
+    _compare(weights, model.state_dict())
+    state = {name: weights.read(name, dtype or torch.float32) for name in weights}
+    model.load_state_dict(state, assign=True)
+    _check_filled(model, weights)
     return model.eval().requires_grad_(False)
 
 
-_CURE = "fetch the folder again or remake it with `mmgen train`"
-
-
-def _weight_file(folder: Path) -> Path:
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) == 1:
-        return files[0]
-    if files:
-        raise WeightsError(folder, f"holds {len(files)} safetensors files", "leave the one that belongs to the model")
-    pickles = [path for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in folder.glob(suffix)]
-    if pickles:
-        raise WeightsError(
-            pickles[0], "is a pickle, which can run code when it is opened", "give safetensors weights instead"
-        )
-    raise WeightsError(folder, "holds no safetensors file", _CURE)
-
-
-def _compare(path: Path, expected: dict[str, tuple], found: dict[str, tuple]) -> None:
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or extra:
-        parts = [
-            f"{len(keys)} {what} keys ({', '.join(keys[:3])})"
-            for what, keys in (("missing", missing), ("unexpected", extra))
-            if keys
-        ]
-        raise WeightsError(path, " and ".join(parts), "use the config.json and weights of one model")
-    for key, shape in expected.items():
-        if found[key] != shape:
+def _compare(weights: Weights, expected: dict[str, Tensor]) -> None:
+    compare_names(weights.path, set(expected), set(weights))
+    for name, tensor in expected.items():
+        if weights[name].shape != tuple(tensor.shape):
             raise WeightsError(
-                path,
-                f"{key} has shape {list(found[key])}, the configuration needs {list(shape)}",
+                weights.path,
+                f"{name} has shape {list(weights[name].shape)}, the configuration needs {list(tensor.shape)}",
                 "use the config.json and weights of one model",
             )
+
+
+def _check_filled(model: nn.Module, weights: Weights) -> None:
+    """Refuses a model with a tensor that no weight file could fill: it would fail only when it is run."""
+    for place, module in model.named_modules():
+        for name, value in (vars(module) | module._parameters | module._buffers).items():
+            if isinstance(value, Tensor) and value.is_meta:
+                cure = "give it values where it is built"
+                raise WeightsError(weights.path, f"{'.'.join(filter(None, (place, name)))} is not filled by it", cure)

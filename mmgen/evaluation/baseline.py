@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.autoregressive import Autoregressive
 from mmgen.errors import OptionError
@@ -139,7 +140,7 @@ def llama_like(backbone: RasterTransformer) -> Any:
 def _write(backbone: RasterTransformer, sampling: Sampling, seed: int) -> int:
     shape: Any = backbone.config
     condition = torch.zeros(1, shape.condition_length, shape.size, dtype=backbone.dtype, device=backbone.device)
-    session = RasterSession(backbone, condition, condition, sampling)
+    session = RasterSession(backbone, backbone.layout, Prompt(condition), Prompt(condition), sampling)
     return Autoregressive().generate(session, Rng([seed], backbone.device)).tokens.shape[1]
 
 

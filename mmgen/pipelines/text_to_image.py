@@ -14,6 +14,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.codebook import Codebook
@@ -235,7 +236,7 @@ class TextToImagePipeline(Pipeline):
         condition = self.text_encoder(ids)
         null_condition = self.text_encoder(self.text_encoder.null_ids(len(ids)))
         given: dict[str, Any] = {"known": known, "cache_bits": self.cache_bits}
-        prompts = condition, null_condition, drawing.sampling
+        prompts = self.transformer.layout, Prompt(condition), Prompt(null_condition), drawing.sampling
         session = RasterSession(
             self.transformer,
             *prompts,

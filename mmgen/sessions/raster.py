@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
+from mmgen.backbones.backbone import Backbone, Prompt
 from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.codebook import Codebook
 from mmgen.errors import SizeError
-from mmgen.layout import Tree
+from mmgen.layout import RasterLayout, Tree
 from mmgen.sampling import Sampling
 
 
@@ -21,10 +22,11 @@ class RasterSession:
 
     Args:
         backbone: the model.
-        condition: embeddings of the prompts [B, P, C].
-        null_condition: embeddings of "no prompt" [B, P, C]; used where `sampling` is guided.
+        layout: the grid.
+        prompt: what the lines continue, one row each.
+        null_prompt: the same for "no prompt"; used where `sampling` is guided.
         sampling: how probabilities come from logits.
-        known: tokens that are given, int64 [B, N] with -1 where free; None where all are free.
+        known: tokens that are given, int64 [B, N] with -1 where free; None where those of the layout alone are.
         draft: the session of a smaller model under the same prompts, if there is one.
         heads: trained on the backbone's features, if there are some.
         codebook: what the codes stand for, if it is known.
@@ -33,9 +35,10 @@ class RasterSession:
 
     def __init__(
         self,
-        backbone: RasterTransformer,
-        condition: Tensor,
-        null_condition: Tensor,
+        backbone: Backbone,
+        layout: RasterLayout,
+        prompt: Prompt,
+        null_prompt: Prompt,
         sampling: Sampling,
         known: Tensor | None = None,
         draft: RasterSession | None = None,
@@ -45,12 +48,12 @@ class RasterSession:
     ) -> None:
         self.backbone = backbone
         self.sampling = sampling
-        self.layout = backbone.layout
-        self.batch = condition.shape[0]
-        self.length = backbone.layout.length
+        self.layout = layout
+        self.batch = len(prompt.embeddings)
+        self.length = layout.length
         self.vocabulary_size = backbone.vocabulary_size
         self.begin_token = backbone.begin_token
-        self.device = condition.device
+        self.device = prompt.embeddings.device
         self.layers = len(backbone.blocks)
         self.draft, self.codebook = draft, codebook
         self.heads = 0 if heads is None else heads.depths
@@ -58,23 +61,30 @@ class RasterSession:
         self._cache_bits = cache_bits
         self._streams: list[Tensor] = []
         if known is None:
-            known = torch.full((self.batch, self.length), -1)
+            known = layout.known().expand(self.batch, -1)
         if tuple(known.shape) != (self.batch, self.length):
             raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{self.batch}, {self.length}]")
         self.known = known.to(self.device)
         self.constrained = bool((known >= 0).any())
-        self._condition = torch.cat((condition, null_condition)) if sampling.guided else condition
+        self._prompt = prompt + null_prompt if sampling.guided else prompt
+        self._begin = self._prompt.begin
 
     @torch.no_grad()
     def open(self, window: int) -> None:
-        self._cache = self.backbone.new_cache(len(self._condition), slack=window, bits=self._cache_bits)
-        self.backbone.prefill(self._condition, self._cache)
-        self._prompt_length = self._cache.lengths
+        prompt = self._prompt
+        rows, length = prompt.embeddings.shape[:2]
+        self._cache = self.backbone.new_cache(rows, length + 1 + self.length + window, self._cache_bits)
+        if prompt.hidden is not None:
+            self._cache.hide(prompt.hidden)
+        if length > prompt.ends_in_begin:
+            self.backbone.prefill(prompt.embeddings[:, : length - prompt.ends_in_begin], self._cache)
+        self._prompt_length = prompt.prefix
+        self._cache.rewind(self._prompt_length)
         self._committed = torch.zeros(self.batch, dtype=torch.long, device=self.device)
 
     @torch.no_grad()
     def score(self, tokens: Tensor, tree: Tree | None = None, layers: int | None = None) -> Tensor:
-        self._streams = self.backbone.streams(self._for_all_rows(tokens), self._cache, tree, layers)
+        self._streams = self.backbone.streams(self._for_all_rows(tokens), self._cache, tree, layers, self._begin)
         probs = self.early(len(self._streams))
         if not self.constrained:
             return probs
@@ -90,7 +100,8 @@ class RasterSession:
         readable = (held < 0) | seen.gather(1, held.clamp(0, self.length))
         visible = readable[:, None] & (held[:, None] <= own[..., None])
         slots = self._prompt_length[:, None] + own
-        self._streams = self.backbone.streams_at(self._for_all_rows(tokens), self._cache, slots, visible)
+        tokens = self._for_all_rows(tokens)
+        self._streams = self.backbone.streams_at(tokens, self._cache, slots, visible, self._begin)
         probs = self.early(len(self._streams))
         return self._make_known_certain(probs, places) if self.constrained else probs
 
@@ -105,7 +116,7 @@ class RasterSession:
 
     @torch.no_grad()
     def foresee(self, nodes: Tensor, path: Tensor, positions: Tensor, above: Tensor) -> Tensor:
-        assert self._heads is not None
+        assert self._heads is not None and isinstance(self.backbone, RasterTransformer)
         last = self._streams[-1]
         features = self.backbone.norm(last[torch.arange(len(last), device=self.device), self._for_all_rows(nodes)])
         path, positions, above = (self._for_all_rows(value) for value in (path, positions, above))
@@ -122,6 +133,7 @@ class RasterSession:
         all_rows = torch.cat((rows, rows + self.batch)) if self.sampling.guided else rows
         self._cache.select(all_rows)
         self._prompt_length = self._prompt_length[all_rows]
+        self._begin = None if self._begin is None else self._begin[all_rows]
         self._streams = [stream[all_rows] for stream in self._streams]
         self._committed, self.known = self._committed[rows], self.known[rows]
         self.batch = len(rows)
@@ -132,8 +144,10 @@ class RasterSession:
         self._cache.move(start[:, None] + self._for_all_rows(nodes), start[:, None] + 1 + steps)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        """Probabilities [B, ..., V] from logits of all rows."""
-        return self.sampling.probabilities(*(logits.chunk(2) if self.sampling.guided else (logits,)))
+        """Probabilities [B, ..., V] from logits of all rows; what stands for no code is only ever known."""
+        probs = self.sampling.probabilities(*(logits.chunk(2) if self.sampling.guided else (logits,)))
+        others = self.vocabulary_size - probs.shape[-1]
+        return pad(probs, (0, others)) if others else probs
 
     def _for_all_rows(self, tensor: Tensor) -> Tensor:
         return torch.cat((tensor, tensor)) if self.sampling.guided else tensor

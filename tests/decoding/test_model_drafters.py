@@ -13,6 +13,7 @@ from decoding.markov import MarkovSession, markov_tables
 from torch import Tensor
 
 from mmgen import decoding
+from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.decoder import Generation
@@ -265,7 +266,7 @@ def open_session() -> Callable[..., RasterSession]:
 
     def opened(rows: int = 4, known: Tensor | None = None, sampling: Sampling = GUIDED) -> RasterSession:
         condition = torch.randn(rows, 2, 32, generator=torch.Generator().manual_seed(1))
-        prompts = condition, torch.zeros(rows, 2, 32), sampling, known
+        prompts = backbone.layout, Prompt(condition), Prompt(torch.zeros(rows, 2, 32)), sampling, known
         return RasterSession(backbone, *prompts, draft=RasterSession(draft, *prompts), heads=heads)
 
     return opened

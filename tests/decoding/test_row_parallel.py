@@ -10,6 +10,7 @@ from decoding.markov import MarkovSession, least_p_value, markov_tables
 from torch import Tensor
 
 from mmgen import decoding
+from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.decoder import Generation
 from mmgen.decoding.row_parallel import schedule
@@ -49,7 +50,7 @@ def raster_session(
 ) -> RasterSession:
     generator = torch.Generator().manual_seed(2)
     condition, null_condition = torch.randn(2, 3, 2, 32, generator=generator)
-    session = kind(backbone, condition, null_condition, sampling, known)
+    session = kind(backbone, backbone.layout, Prompt(condition), Prompt(null_condition), sampling, known)
     session.open(1)
     return session
 
@@ -212,7 +213,7 @@ def recompute(session: RasterSession, line: Tensor, readings: list[Reading]) -> 
     tokens = session._for_all_rows(line[:, [reading.source for reading in readings]])
     positions = torch.cat((torch.arange(prompt), prompt + places)).expand(len(tokens), -1)
     embedded = backbone._embed(tokens, positions[:, prompt:])
-    stream = torch.cat((backbone.condition_projection(session._condition), embedded), 1)
+    stream = torch.cat((backbone.condition_projection(session._prompt.embeddings), embedded), 1)
     stream = backbone._run(stream, positions, Uncached(visible[None]))[-1]  # type: ignore[arg-type]
     return session._probabilities(backbone.head(backbone.norm(stream[:, prompt:])))
 
@@ -249,11 +250,12 @@ def test_row_alone_is_row_in_a_batch_is_row_in_a_shuffled_batch(window: int, giv
 @pytest.mark.parametrize("known", [None, some_known()], ids=["free", "known"])
 def test_on_a_transformer_row_alone_is_row_in_a_batch(tiny_backbone: RasterTransformer, known: Tensor | None) -> None:
     session = raster_session(tiny_backbone, known=known)
-    condition = session._condition
+    prompt = session._prompt
     together = decoding.make("row-parallel", window=2).generate(session, Rng(range(20, 23)))
     for row in range(3):
         given = None if known is None else known[row : row + 1]
-        alone = RasterSession(tiny_backbone, condition[[row]], condition[[row + 3]], GUIDED, given)
+        prompts = prompt.select(torch.tensor([row])), prompt.select(torch.tensor([row + 3]))
+        alone = RasterSession(tiny_backbone, session.layout, *prompts, GUIDED, given)
         generation = decoding.make("row-parallel", window=2).generate(alone, Rng([20 + row]))
         assert torch.equal(generation.tokens[0], together.tokens[row])
         assert torch.equal(generation.evaluations[0], together.evaluations[row])

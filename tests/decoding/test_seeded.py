@@ -10,6 +10,7 @@ from decoding.checks import INITIAL
 from torch import Tensor
 
 from mmgen import decoding
+from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding import speculation
 from mmgen.decoding.decoder import Generation
@@ -33,7 +34,8 @@ def open_session(
     backbone: RasterTransformer, batch: int, sampling: Sampling, known: Tensor | None = None
 ) -> RasterSession:
     condition = torch.randn(batch, 2, 32, generator=torch.Generator().manual_seed(1))
-    return RasterSession(backbone, condition, torch.zeros(batch, 2, 32), sampling, known)
+    null_prompt = Prompt(torch.zeros(batch, 2, 32))
+    return RasterSession(backbone, backbone.layout, Prompt(condition), null_prompt, sampling, known)
 
 
 def write(
@@ -92,8 +94,8 @@ def test_row_alone_is_row_in_a_batch(tiny_backbone: RasterTransformer, name: str
     together, _ = write(tiny_backbone, name, sampling, window=6)
     for row in range(3):
         session = open_session(tiny_backbone, 3, sampling)
-        condition = session._condition[[row, row + 3]]
-        alone = RasterSession(tiny_backbone, condition[:1], condition[1:], sampling)
+        prompts = (session._prompt.select(torch.tensor([chosen])) for chosen in (row, row + 3))
+        alone = RasterSession(tiny_backbone, session.layout, *prompts, sampling)
         generation = decoding.make(name, window=6).generate(alone, Rng([20 + row]))
         assert torch.equal(generation.tokens[0], together.tokens[row])
         assert torch.equal(generation.evaluations[0], together.evaluations[row])
@@ -126,7 +128,9 @@ def test_autoregression_draws_from_teacher_forced_logits(tiny_backbone: RasterTr
     sampling = Sampling(temperature=0.8, guidance=2)
     generation, session = write(tiny_backbone, "autoregressive", sampling)
     with torch.no_grad():
-        logits = tiny_backbone.teacher_forced(session._condition, torch.cat((generation.tokens, generation.tokens)))
+        logits = tiny_backbone.teacher_forced(
+            session._prompt.embeddings, torch.cat((generation.tokens, generation.tokens))
+        )
     probs = sampling.probabilities(*logits.chunk(2))
     positions = torch.arange(12).expand(3, -1)
     noise = Rng(range(20, 23)).token_noise(positions, 11, 12)

@@ -7,6 +7,7 @@ import torch
 from decoding.markov import MarkovSession, markov_tables
 from torch import Tensor
 
+from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.errors import SizeError
 from mmgen.layout import RasterLayout, Tree
@@ -22,7 +23,7 @@ def raster_session(
 ) -> RasterSession:
     generator = torch.Generator().manual_seed(2)
     condition, null_condition = torch.randn(2, 3, 2, 32, generator=generator)
-    session = RasterSession(backbone, condition, null_condition, sampling, known)
+    session = RasterSession(backbone, backbone.layout, Prompt(condition), Prompt(null_condition), sampling, known)
     session.open(16)
     return session
 
@@ -58,7 +59,7 @@ def test_cached_logits_equal_teacher_forced_ones(tiny_backbone: RasterTransforme
     probs = session.score(tokens)
     picture = torch.cat((tokens[:, 1:], tokens[:, 1:2]), dim=1)
     with torch.no_grad():
-        logits = tiny_backbone.teacher_forced(session._condition, torch.cat((picture, picture)))
+        logits = tiny_backbone.teacher_forced(session._prompt.embeddings, torch.cat((picture, picture)))
     torch.testing.assert_close(probs, GUIDED.probabilities(*logits.chunk(2)), rtol=1e-5, atol=1e-5)
 
 
@@ -115,7 +116,7 @@ def test_guidance_of_one_never_asks_without_the_prompt(tiny_backbone: RasterTran
     tokens = line()
     plain, guided = Sampling(temperature=0.9), Sampling(guidance=1 + 1e-6, temperature=0.9)
     unguided = raster_session(tiny_backbone, plain)
-    assert len(unguided._condition) == 3
+    assert len(unguided._prompt.embeddings) == 3
     torch.testing.assert_close(
         unguided.score(tokens), raster_session(tiny_backbone, guided).score(tokens), rtol=1e-4, atol=1e-5
     )
@@ -124,7 +125,8 @@ def test_guidance_of_one_never_asks_without_the_prompt(tiny_backbone: RasterTran
 def test_guidance_combines_both_rows(tiny_backbone: RasterTransformer) -> None:
     tokens = line()
     session = raster_session(tiny_backbone)
-    parts = [RasterSession(tiny_backbone, half, half, Sampling()) for half in session._condition.chunk(2)]
+    halves = [Prompt(half) for half in session._prompt.embeddings.chunk(2)]
+    parts = [RasterSession(tiny_backbone, session.layout, half, half, Sampling()) for half in halves]
     with torch.no_grad():
         logits = []
         for part in parts:
