@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 
 
 def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
-    """Loads a ready-made pipeline or tokenizer, or a pipeline from a local folder.
+    """Loads a pipeline or tokenizer: ready-made, converted, or as its authors published it.
 
     Args:
-        name: a name that `mmgen list` shows, or a folder in diffusers' layout.
-        dtype: type of the weights, such as `torch.bfloat16`; None keeps float32.
-        components: components to use instead of the folder's, such as `decoder=...`.
+        name: a name that `mmgen list` shows; a folder that mmgen wrote; a file or folder as published; or
+            `owner/name` of the Hugging Face Hub, with `@revision`, or `:file` for one of its files.
+        dtype: type of the weights, such as `torch.bfloat16`; None makes them float32.
+        components: components to use instead of the folder's, such as `decoder=...`; of published files what they
+            do not say, such as `tokenizer="vq_ds16_c2i.pt"`.
 
     Returns:
         A pipeline (`diffusers.DiffusionPipeline`), or a tokenizer.
 
     Raises:
         UnknownNameError: there is no such pipeline.
-        WeightsError: its files are missing or damaged.
+        WeightsError: its files are missing or damaged, or of no family that is known.
     """
     from mmgen.pipelines.pipeline import load as load_pipeline
 

@@ -22,7 +22,7 @@ KEY = "parameters"
 """Key of the PNG text that holds the metadata, as JSON."""
 
 _FROM_STATISTICS = (
-    "prompt", "seed", "decoder", "law", "options", "sampling", "revision",
+    "prompt", "seed", "decoder", "law", "options", "sampling", "conditions", "size", "revision",
     "tokens", "evaluations", "draft_evaluations", "tokens_per_evaluation", "complete",
 )  # fmt: skip
 _TYPES = {"prompt": str, "seed": int, "pipeline": str, "decoder": str, "options": dict, "sampling": dict}
@@ -130,6 +130,8 @@ def command(metadata: Mapping[str, Any]) -> str:
     flags.append(("decoder", metadata["decoder"]))
     flags += [("option", f"{name}={json_word(value)}") for name, value in metadata["options"].items()]
     flags += [(name.replace("_", "-"), value) for name, value in metadata["sampling"].items()]
+    flags += [("condition", f"{name}={value}") for name, value in metadata.get("conditions", {}).items()]
+    flags += zip(("height", "width"), metadata.get("size", ()), strict=False)
     flags += [(name.replace("_", "-"), metadata[name]) for name in _FLAGS if name in metadata]
     flags.append(("out", "."))
     words = [word for name, value in flags for word in (f"--{name}", str(value))]

@@ -12,6 +12,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mmgen.backbones.raster import RasterTransformer
 
+GOLDENS = Path(__file__).parents[1] / "../shared/goldens"
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    """The folder of reference inputs and outputs, which is not part of the project."""
+    if not GOLDENS.is_dir():
+        pytest.skip(f"needs the goldens in {GOLDENS}")
+    return GOLDENS
+
 
 @pytest.fixture(scope="session")
 def tiny_backbone() -> RasterTransformer:

@@ -26,6 +26,8 @@ STATISTICS = {
     "complete": True,
     "options": {"window": 16, "adaptive": False, "drafter": "uniform"},
     "sampling": {"guidance": 1.5, "temperature": 1.0, "top_k": 0, "top_p": 0.9},
+    "conditions": {"negative_prompt": "grey 'n dull"},
+    "size": [64, 48],
     "revision": "0123456789ab",
 }
 
@@ -103,7 +105,7 @@ def test_the_command_says_everything(about):
     expected = {
         "--pipeline": "emoji-64", "--seed": str(2**63 - 1), "--count": "1", "--decoder": "jacobi", "--guidance": "1.5",
         "--temperature": "1.0", "--top-k": "0", "--top-p": "0.9", "--dtype": "bfloat16", "--device": "cpu",
-        "--out": ".",
+        "--condition": "negative_prompt=grey 'n dull", "--height": "64", "--width": "48", "--out": ".",
     }  # fmt: skip
     assert {name: values for name, values in found.items() if name != "--option"} == {
         name: [value] for name, value in expected.items()

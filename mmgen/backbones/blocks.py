@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
@@ -9,14 +11,14 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 from mmgen.backbones.linear import Linear
 from mmgen.cache import KVCache
 
-_EPSILON = torch.tensor(1e-6)
+_EPSILON = 1e-6
 
 
 class RMSNorm(nn.RMSNorm):
     """Root mean square norm over the last axis (Zhang and Sennrich 2019), summed in float32."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, eps=1e-6)
+        super().__init__(size, eps=_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         return normalise(x, self.weight)
@@ -84,17 +86,22 @@ class Block(nn.Module):
         return x + self.down(silu(gate) * up)
 
 
-def normalise(x: Tensor, weight: Tensor) -> Tensor:
+def normalise(x: Tensor, weight: Tensor, epsilon: float = _EPSILON) -> Tensor:
     """x [..., C] divided by the root mean square of its last axis, times `weight` [C] or broadcastable.
 
     torch's own is one kernel on accelerators; on a CPU it is eight operations, which take twice as long as these.
     """
     if x.device.type != "cpu":
-        return nn.functional.rms_norm(x, x.shape[-1:], eps=1e-6) * weight
+        return nn.functional.rms_norm(x, x.shape[-1:], eps=epsilon) * weight
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = torch.addcmul(_EPSILON, length, length, value=1 / x.shape[-1]).rsqrt()
+    scale = torch.addcmul(_constant(epsilon), length, length, value=1 / x.shape[-1]).rsqrt()
     normed = x * scale * weight
     return normed if normed.dtype == x.dtype else normed.to(x.dtype)
+
+
+@functools.cache
+def _constant(number: float) -> Tensor:
+    return torch.tensor(number)
 
 
 def rotate(x: Tensor, angles: Tensor | tuple[Tensor, Tensor]) -> Tensor:

@@ -38,10 +38,9 @@ def load_model(kind: type[Model], folder: Path, dtype: torch.dtype | None = None
         cure = "fetch the folder again or remake it with `mmgen train`"
         raise WeightsError(folder / "config.json", f"does not describe a {kind.__name__} ({error})", cure) from error
     file = weight_file(folder)
-    if file.suffix in PICKLES or file.suffixes[-3:-2] in ([ending] for ending in PICKLES):
-        raise WeightsError(
-            file, "is a pickle, which can run code when it is opened", "give safetensors weights instead"
-        )
+    if ".safetensors" not in file.suffixes:
+        cure = "give safetensors weights instead"
+        raise WeightsError(file, "is a pickle, which can run code when it is opened", cure)
     return fill(model, Weights.open(file), dtype)
 
 

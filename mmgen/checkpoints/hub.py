@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a path of this machine, or a repository of the Hugging Face Hub, fetched once."""
+"""Where a checkpoint lies: a path of this machine, or a repository of the Hugging Face Hub. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from mmgen.checkpoints.weights import INDEX, shards_of
 from mmgen.errors import WeightsError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -25,7 +24,7 @@ class _Reference(NamedTuple):
     file: str | None
 
 
-def locate(name: str) -> Path:
+def locate(name: str | Path) -> Path:
     """Where a checkpoint lies on this machine, fetching it where it has to be.
 
     Args:
@@ -40,10 +39,10 @@ def locate(name: str) -> Path:
     Raises:
         WeightsError: there is no such path or repository, or it cannot be had.
     """
-    if Path(name).exists():
+    if str(name) and Path(name).exists():
         return Path(name)
-    reference = _parse(name)
-    with _explained(name, reference):
+    reference = _parse(str(name))
+    with _explained(str(name), reference):
         return _fetch_file(reference, reference.file) if reference.file else _fetch(reference, _PATTERNS)
 
 
@@ -65,7 +64,9 @@ def _fetch_file(reference: _Reference, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     path = Path(hf_hub_download(reference.repository, file, revision=reference.revision))
-    if path.name.endswith(INDEX):
+    if path.name.endswith(".index.json"):
+        from mmgen.checkpoints.weights import shards_of
+
         folder = file.rpartition("/")[0]
         _fetch(reference, [f"{folder}/{shard}".lstrip("/") for shard in shards_of(path)])
     return path
@@ -84,16 +85,20 @@ def _explained(name: str, reference: _Reference) -> Iterator[None]:
         raise WeightsError(name, "is a gated repository, which this account may not read", cure) from error
     except errors.RepositoryNotFoundError as error:
         cure = "check the name, or run `hf auth login` where it is private"
-        raise WeightsError(name, "is not on the Hugging Face Hub", cure) from error
+        raise WeightsError(name, "is neither a path here nor on the Hugging Face Hub", cure) from error
     except errors.RevisionNotFoundError as error:
         cure = f"choose from those at {page}/refs"
         raise WeightsError(name, f"has no revision {reference.revision}", cure) from error
     except errors.LocalEntryNotFoundError as error:
+        reason = "is neither here nor in the cache, and the Hugging Face Hub cannot be reached"
         cure = "connect to the network (and unset HF_HUB_OFFLINE) once, or give the folder it was fetched to"
-        raise WeightsError(name, "is not here, and the Hugging Face Hub cannot be reached", cure) from error
+        raise WeightsError(name, reason, cure) from error
     except errors.EntryNotFoundError as error:
         cure = f"choose from the files at {page}/tree/{reference.revision or 'main'}"
         raise WeightsError(name, f"has no file {reference.file}", cure) from error
-    except (OSError, ValueError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # Each release of its libraries has network errors of its own.
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(name, f"cannot be fetched ({first_line})", "check disk and network, and try again") from error
+        cure = "check the network and the disk, and try again"
+        raise WeightsError(name, f"cannot be fetched ({first_line})", cure) from error

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mmgen.errors import WeightsError
 
-_STAGE_BYTES = 8 * 2**20
+_STAGE_BYTES = 2 * 2**20
 """What is read at once: all the memory that reading takes beside the tensor itself."""
 
 
@@ -63,36 +65,37 @@ class Stored:
         # Largest stride first: then the parts of the target are filled in the order of the file.
         axes = sorted(range(target.ndim), key=lambda axis: -self.strides[axis])
         strides = [self.strides[axis] for axis in axes]
+        size = min(span(self.shape, self.strides), _STAGE_BYTES // self.dtype.itemsize) * self.dtype.itemsize
+        # Pages of its own: from the heap, the holes that stages leave between tensors would add up.
+        stage = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
         try:
             with self.path.open("rb", buffering=0) as file:
-                self._fill(file, target.permute(axes), strides, self.offset)
+                self._fill(file, stage, target.permute(axes), strides, self.offset)
         except OSError as error:
             raise WeightsError(self.path, f"cannot be read ({error})", "fetch it again") from error
 
-    def _fill(self, file: BinaryIO, target: Tensor, strides: Sequence[int], offset: int) -> None:
+    def _fill(self, file: FileIO, stage: mmap.mmap, target: Tensor, strides: Sequence[int], offset: int) -> None:
         """Fills the target by parts that fit the stage."""
         size = self.dtype.itemsize
-        room = _STAGE_BYTES // size
-        if span(target.shape, strides) <= room:
-            numbers = self._numbers(file, offset, span(target.shape, strides))
+        room, needed = len(stage) // size, span(target.shape, strides)
+        if needed <= room:
+            self._read(file, memoryview(stage)[: needed * size], offset)
+            numbers = torch.frombuffer(stage, dtype=self.dtype, count=needed)
             target.copy_(numbers.as_strided(target.shape, strides))
         elif len(target) == 1:
-            self._fill(file, target[0], strides[1:], offset)
+            self._fill(file, stage, target[0], strides[1:], offset)
         else:
             count = max(1, (room - span(target.shape[1:], strides[1:])) // strides[0] + 1)
             for first in range(0, len(target), count):
-                self._fill(file, target[first : first + count], strides, offset + first * strides[0] * size)
+                self._fill(file, stage, target[first : first + count], strides, offset + first * strides[0] * size)
 
-    def _numbers(self, file: BinaryIO, offset: int, count: int) -> Tensor:
-        stage = torch.empty(count * self.dtype.itemsize, dtype=torch.uint8)
-        view, filled = stage.numpy().data, 0
+    def _read(self, file: FileIO, part: memoryview, offset: int) -> None:
         file.seek(offset)
-        while filled < len(view):
-            arrived = file.readinto(view[filled:])  # type: ignore[attr-defined]
+        while part:
+            arrived = file.readinto(part)
             if not arrived:
                 raise WeightsError(self.path, "has become shorter while it was read", "fetch it again")
-            filled += arrived
-        return stage.view(self.dtype)
+            part = part[arrived:]
 
 
 def span(shape: Sequence[int], strides: Sequence[int]) -> int:

@@ -2,8 +2,8 @@
 
 Each function takes the name of one weight, without what stands before it where the tokenizer is part of a
 larger model (`model.vqmodel.`, `gen_vision_model.`). It returns our name, or None for what drawing needs not:
-losses, averages, counts of use. A name that is none of theirs comes back as it is, so that a strict
-loader reports it. Shapes never change.
+losses, averages, counts of use. What is none of their names comes back as one the model does not have
+either, so that a strict loader reports it. Shapes never change.
 """
 
 from __future__ import annotations
@@ -65,16 +65,15 @@ def from_taming(key: str, levels: int) -> str | None:
         key: the name; level 0 of their decoder has the highest resolution, of ours the lowest.
         levels: how many resolutions the model has.
     """
-    return _rename(
-        re.sub(r"^decoder\.up\.(\d+)", lambda found: f"decoder.up.{levels - 1 - int(found[1])}", key), _JANUS
-    )
+    key = re.sub(r"^decoder\.up\.(\d+)", lambda level: f"decoder.up.{levels - 1 - int(level[1])}", key)
+    return _rename(key, _JANUS)
 
 
 def from_chameleon(key: str, levels: int = _CHAMELEON_LEVELS) -> str | None:
     """A name of the Chameleon tokenizer in transformers (`ChameleonVQVAE`), which is an encoder alone.
 
-    Copies with a decoder, such as Anole's, were converted for a branch of transformers that
-    kept taming's order of levels.
+    Copies with a decoder, such as Anole's, were converted for a branch of transformers that kept taming's
+    order of levels, of which `levels` says how many there are.
     """
     return from_taming(key, levels)
 

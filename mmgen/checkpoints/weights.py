@@ -18,7 +18,9 @@ from mmgen.errors import WeightsError
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 """Endings of weight files that are pickles."""
 
-_INDEX = ".index.json"
+INDEX = ".index.json"
+"""Ending of the file that says which shard holds which tensor."""
+
 _SAFETENSORS_TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -64,7 +66,7 @@ class Weights(Mapping[str, Entry]):
         """
         path = Path(path)
         file = weight_file(path) if path.is_dir() else path
-        if file.name.endswith(_INDEX):
+        if file.name.endswith(INDEX):
             return cls(file, _open_shards(file))
         return cls(file, _open_file(file))
 
@@ -167,18 +169,19 @@ def weight_file(folder: Path) -> Path:
 
 def _whole_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     """Indices and weight files of a folder, without the shards of an index."""
-    indices = [path for ending in endings for path in sorted(folder.glob(f"*{ending}{_INDEX}"))]
-    shards = {shard for index in indices for shard in _weight_map(index).values()}
+    indices = [path for ending in endings for path in sorted(folder.glob(f"*{ending}{INDEX}"))]
+    shards = {shard for index in indices for shard in shards_of(index)}
     files = [path for path in sorted(folder.iterdir()) if path.suffix in endings and path.name not in shards]
     return indices + files
 
 
 def _open_file(path: Path) -> dict[str, Entry]:
+    refuse_placeholder(path)
     if path.suffix == ".safetensors":
         return _open_safetensors(path)
     if path.suffix in PICKLES:
         return open_pickle(path)
-    kinds = ", ".join((".safetensors", *PICKLES, _INDEX))
+    kinds = ", ".join((".safetensors", *PICKLES, INDEX))
     raise WeightsError(path, "is not known to be a weight file", f"give a folder, or a file that ends in {kinds}")
 
 
@@ -190,28 +193,37 @@ def _weight_map(index: Path) -> dict[str, str]:
     return shards
 
 
-def _open_shards(index: Path) -> dict[str, Entry]:
-    shards = _weight_map(index)
-    files = sorted(set(shards.values()))
-    ending = Path(index.name.removesuffix(_INDEX)).suffix
+def shards_of(index: Path) -> list[str]:
+    """Names of the files, beside an index, that hold its tensors.
+
+    Raises:
+        WeightsError: it cannot be read, or names a file elsewhere or of another format.
+    """
+    files = sorted(set(_weight_map(index).values()))
+    ending = Path(index.name.removesuffix(INDEX)).suffix
     for file in files:
         # Shards lie beside their index: a path would lead to where nothing must be read.
         if Path(file).name != file or Path(file).suffix != ending:
             raise WeightsError(index, f"names {file!r}, which is not a {ending} file beside it", "fetch it again")
+    return files
+
+
+def _open_shards(index: Path) -> dict[str, Entry]:
+    files = shards_of(index)
     missing = [file for file in files if not (index.parent / file).is_file()]
     if missing:
         cure = f"fetch {listed(missing)} into the same folder"
         raise WeightsError(index, f"{len(missing)} of {len(files)} shards are missing", cure)
     opened = {file: _open_file(index.parent / file) for file in files}
-    absent = [name for name, file in shards.items() if name not in opened[file]]
+    placed = _weight_map(index)
+    absent = [name for name, file in placed.items() if name not in opened[file]]
     if absent:
         raise WeightsError(index, f"its shards lack {listed(absent)}", "fetch the shards of this index again")
-    return {name: opened[file][name] for name, file in shards.items()}
+    return {name: opened[file][name] for name, file in placed.items()}
 
 
 def _open_safetensors(path: Path) -> dict[str, Entry]:
     """Where each tensor of a safetensors file lies."""
-    refuse_placeholder(path)
     try:
         # The format's own reader checks all of the header; the numbers it would map into memory.
         with safe_open(path, framework="pt"), path.open("rb") as file:

@@ -41,6 +41,12 @@ def generate(
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the decoder; repeatable.")
     ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="What else a family may be told, such as negative_prompt=...; repeatable."
+        ),
+    ] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Weight of the prompt, 0 to 50; 1 is without guidance.")
     ] = None,
@@ -69,13 +75,13 @@ def generate(
     """
     if (prompt is None) == (prompts is None):
         raise UsageError("give either a prompt or --prompts FILE")
-    given = split_options(option or [])
+    given, conditions = split_options(option or [], "option"), split_options(condition or [], "condition")
     lines: list[Line] = [(None, prompt)] if prompt is not None else read_prompts(prompts or "")
     media.check_folder(out)
     name = loading.source(pipeline)
     place = loading.choose_device(device)
     pipe = loading.load(name, dtype, place, weight_bits, cache_bits)
-    check_prompts(lines, pipe.text_encoder.grammar.parse)
+    check_prompts(lines, pipe.read)
     settings = {
         "decoder": decoder,
         "decoder_options": parse_options(given, decoder, pipe),
@@ -85,6 +91,7 @@ def generate(
         "top_p": top_p,
         "height": height,
         "width": width,
+        **conditions,
     }
     requests = plan(lines, secrets.randbelow(2**32) if seed is None else seed, count)
     # Nothing is evaluated yet: this checks every setting before the folder is made.
@@ -149,15 +156,16 @@ def plan(lines: list[Line], seed: int, count: int) -> list[Request]:
     return [Request(line, prompt, seed) for (line, prompt), seed in zip(repeated, seeds, strict=True)]
 
 
-def split_options(words: list[str]) -> dict[str, str]:
-    """`NAME=VALUE` words as a mapping."""
+def split_options(words: list[str], flag: str) -> dict[str, str]:
+    """`NAME=VALUE` words of a flag as a mapping."""
     options: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise UsageError(f"--option {word!r}: write NAME=VALUE, such as --option window=16")
+            example = "window=16" if flag == "option" else "padding=left"
+            raise UsageError(f"--{flag} {word!r}: write NAME=VALUE, such as --{flag} {example}")
         if name in options:
-            raise UsageError(f"--option {name} is given twice")
+            raise UsageError(f"--{flag} {name} is given twice")
         options[name] = value
     return options
 

@@ -19,14 +19,17 @@ class Dtype(StrEnum):
 
 
 def source(pipeline: str | None) -> str:
-    """What `mmgen.load` takes from any folder: a shipped name, or the full path of a folder.
+    """What `mmgen.load` takes from any folder: a shipped name, a full path, or a name of the Hugging Face Hub.
 
     Raises:
         UnknownNameError: there is no such pipeline.
     """
     name = pipeline or catalog.default_pipeline()
-    folder = catalog.find(name)
-    return name if name in catalog.pipelines() else str(Path(folder).resolve())
+    if name in catalog.pipelines():
+        return name
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    return name if "/" in name else str(catalog.find(name))
 
 
 def choose_device(device: str | None) -> str:

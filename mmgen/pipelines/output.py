@@ -26,6 +26,8 @@ class Statistics(BaseOutput):
         complete: False where the call was interrupted before the item's last token.
         options: the decoder's options.
         sampling: guidance, temperature, top_k and top_p.
+        conditions: what else the family was told in words, by name, such as a negative prompt; defaults are left out.
+        size: height and width in pixels.
         revision: first characters of a hash over the pipeline's weights and configuration.
     """
 
@@ -42,6 +44,8 @@ class Statistics(BaseOutput):
     complete: bool
     options: dict[str, Any]
     sampling: dict[str, Any]
+    conditions: dict[str, str]
+    size: tuple[int, int]
     revision: str
 
 

@@ -10,18 +10,30 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModelMixin
 
 from mmgen import catalog, decoding
 from mmgen.cache import CACHE_BITS
+from mmgen.checkpoints import hub, published
 from mmgen.checkpoints.folder import load_model
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, UnknownNameError, WeightsError
 from mmgen.quantisation import is_quantised, plain_tensors, quantise
 from mmgen.rng import MAXIMUM_SEED
 
-PIPELINES = {"TextToImagePipeline": "mmgen.pipelines.text_to_image"}
+PIPELINES = {
+    "TextToImagePipeline": "mmgen.pipelines.text_to_image",
+    "LlamaGenPipeline": "mmgen.pipelines.llamagen",
+    "JanusPipeline": "mmgen.pipelines.janus",
+    "Emu3Pipeline": "mmgen.pipelines.emu3",
+    "ChameleonPipeline": "mmgen.pipelines.chameleon",
+    "LuminaMGPT2Pipeline": "mmgen.pipelines.lumina_mgpt2",
+}
 """Modules of the pipeline classes that a `model_index.json` may name."""
+
+
+_DIGESTED_WHOLE = 2**22
+"""Tensors of up to so many elements enter the revision whole; gigabytes would take longer than a picture."""
 
 
 class Pipeline(DiffusionPipeline):
@@ -60,7 +72,7 @@ class Pipeline(DiffusionPipeline):
         for name, kind in cls.component_types.items():
             place = _component_folder(folder, name, shared)
             if name not in components and (name not in cls._optional_components or place.is_dir()):
-                components[name] = load_model(kind, place, dtype)
+                components[name] = _load_component(kind, place, dtype)
         if "decoder" not in components:
             components["decoder"] = _load_decoder(folder / "decoder")
         pipe = cls(**components, sampling=index.get("sampling"))
@@ -115,11 +127,11 @@ class Pipeline(DiffusionPipeline):
 
     @property
     def revision(self) -> str:
-        """Twelve hexadecimal digits of a hash over all weights."""
+        """Twelve hexadecimal digits of a hash over all weights; of large tensors a part is hashed, spread evenly."""
         state = {
             f"{name}.{key}": tensor
             for name in self.component_types
-            if getattr(self, name) is not None
+            if isinstance(getattr(self, name), torch.nn.Module)
             for key, tensor in plain_tensors(dict(sorted(getattr(self, name).state_dict().items())))
         }
         versions = tuple((tensor.data_ptr(), tensor._version) for tensor in state.values())
@@ -127,7 +139,7 @@ class Pipeline(DiffusionPipeline):
             digest = hashlib.sha256()
             for key, tensor in state.items():
                 digest.update(key.encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(_digested(tensor).cpu().contiguous().view(torch.uint8).numpy().tobytes())
             self._revision = (versions, digest.hexdigest()[:12])
         return self._revision[1]
 
@@ -148,11 +160,26 @@ def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
         from mmgen.tokenizers.patch_vq import PatchVQ
 
         return load_model(PatchVQ, catalog.tokenizers()[name], dtype)
-    folder = catalog.find(name)
-    kind = catalog.read_json(folder / "model_index.json").get("_class_name")
+    path = locate(name)
+    if not (path / "model_index.json").is_file():
+        return published.load(path, dtype, **components)
+    kind = catalog.read_json(path / "model_index.json").get("_class_name")
     if kind not in PIPELINES:
         raise UnknownNameError("pipeline class", kind, PIPELINES)
-    return getattr(importlib.import_module(PIPELINES[kind]), kind).from_pretrained(name, dtype, **components)
+    return getattr(importlib.import_module(PIPELINES[kind]), kind).from_pretrained(path, dtype, **components)
+
+
+def locate(name: str | Path) -> Path:
+    """Where a pipeline lies: a shipped name, a path of this machine, or a repository of the Hugging Face Hub.
+
+    Raises:
+        UnknownNameError: a plain name that is not shipped.
+        WeightsError: the repository cannot be had.
+    """
+    name = str(name)
+    if name in catalog.pipelines() or not ("/" in name or Path(name).exists()):
+        return catalog.find(name)
+    return hub.locate(name)
 
 
 def choose_seeds(
@@ -203,6 +230,27 @@ def _component_folder(folder: Path, name: str, shared: dict[str, str]) -> Path:
     if shared[name] not in shipped:
         raise WeightsError(folder, f"shares the tokenizer {shared[name]!r}, which is not shipped", "reinstall mmgen")
     return shipped[shared[name]]
+
+
+def _load_component(kind: type, place: Path, dtype: torch.dtype | None) -> Any:
+    """A model or a text tokenizer from its folder; nothing is fetched, and no code of the folder's is run."""
+    if issubclass(kind, ModelMixin):
+        return load_model(kind, place, dtype)
+    given: dict[str, Any] = {"local_files_only": True}
+    if issubclass(kind, torch.nn.Module):
+        given |= {"dtype": dtype or torch.float32, "use_safetensors": True}
+    try:
+        return kind.from_pretrained(place, **given)  # type: ignore[attr-defined]
+    except (OSError, ValueError) as error:
+        raise WeightsError(place, f"does not hold a {kind.__name__} ({error})", "give a complete folder") from error
+
+
+def _digested(tensor: torch.Tensor) -> torch.Tensor:
+    """What the revision sees of a tensor."""
+    tensor = tensor.detach().flatten()
+    if tensor.numel() <= _DIGESTED_WHOLE:
+        return tensor
+    return tensor[:: tensor.numel() // _DIGESTED_WHOLE * 64]
 
 
 def _load_decoder(folder: Path) -> Decoder:

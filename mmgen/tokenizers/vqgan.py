@@ -27,7 +27,7 @@ class VQGAN(ModelMixin, ConfigMixin):
     The published models differ in these arguments alone:
 
     ==================  =============  =================  ===============  ========  ============  =====================
-    model               codebook       latent_channels    multipliers      channels  attention     others
+    model               codebook       latent_channels    multipliers      channels  attention     also true
     ==================  =============  =================  ===============  ========  ============  =====================
     LlamaGen 16, Janus  16384 x 8      256                1, 1, 2, 2, 4    128       yes           normalised
     LlamaGen 8          16384 x 8      256                1, 2, 2, 4       128       yes           normalised
@@ -93,7 +93,7 @@ class VQGAN(ModelMixin, ConfigMixin):
         Raises:
             SizeError: the height or width is no multiple of the stride, or the pictures have another shape.
         """
-        self._check(images)
+        check_pictures(images, self.stride)
         vectors = rearrange(self._vectors_of(images), "b c h w -> b h w c")
         vectors = self._normalise(vectors.float())
         return _nearest(vectors.flatten(0, 2), self.codebook.float()).view(vectors.shape[:3]).unsqueeze(1)
@@ -101,13 +101,6 @@ class VQGAN(ModelMixin, ConfigMixin):
     def decode(self, codes: Tensor) -> Tensor:
         """Codes int64 [B, 1, h, w], of any h and w, to pictures [B, 3, H, W] in [-1, 1]."""
         return self._decode(codes).clamp(-1, 1)
-
-    def _check(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % self.stride or images.shape[3] % self.stride:
-            raise SizeError(
-                f"pictures of shape {tuple(images.shape)}",
-                f"[B, 3, H, W] with H and W multiples of {self.stride}; crop or resize them",
-            )
 
     def _vectors_of(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] to the vectors [B, C, h, w] that are looked up, before any normalisation."""
@@ -122,6 +115,19 @@ class VQGAN(ModelMixin, ConfigMixin):
     def _normalise(self, vectors: Tensor) -> Tensor:
         """Vectors [..., C] at length one, where the codebook has that."""
         return F.normalize(vectors, dim=-1) if self.config.normalised else vectors
+
+
+def check_pictures(images: Tensor, stride: int) -> None:
+    """Refuses what a tokenizer of this stride cannot encode.
+
+    Raises:
+        SizeError: the pictures are not [B, 3, H, W] with H and W multiples of the stride.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
+        raise SizeError(
+            f"pictures of shape {tuple(images.shape)}",
+            f"[B, 3, H, W] with H and W multiples of {stride}; crop or resize them",
+        )
 
 
 def _nearest(vectors: Tensor, codebook: Tensor) -> Tensor:

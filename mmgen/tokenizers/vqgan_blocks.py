@@ -31,19 +31,19 @@ class Norm(nn.Module):
     def forward(self, x: Tensor, vectors: Tensor | None) -> Tensor:
         """Maps [B, C, H, W], and code vectors [B, code channels, h, w] whose grid divides them."""
         x = F.group_norm(x, _GROUPS, self.weight, self.bias, _EPSILON)
-        if self.scale is None or self.shift is None:
-            return x
-        return _modulate(x, self.scale(vectors), self.shift(vectors))
+        if self.scale is not None and self.shift is not None:
+            _modulate(x, self.scale(vectors), self.shift(vectors))
+        return x
 
 
-def _modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x [B, C, H, W] times scale [B, C, h, w] plus shift: each code's own for all the pixels it stands for.
+def _modulate(x: Tensor, scale: Tensor, shift: Tensor) -> None:
+    """Multiplies x [B, C, H, W] by scale [B, C, h, w] and adds shift, in place: each code's for all its pixels.
 
     A 1x1 convolution commutes with nearest-neighbour enlargement, so neither is ever made at the size of x.
     """
     height, width = scale.shape[-2:]
     cells = x.unflatten(3, (width, -1)).unflatten(2, (height, -1))
-    return torch.addcmul(shift[:, :, :, None, :, None], cells, scale[:, :, :, None, :, None]).reshape(x.shape)
+    cells.mul_(scale[:, :, :, None, :, None]).add_(shift[:, :, :, None, :, None])
 
 
 class ResidualBlock(nn.Module):
@@ -100,12 +100,14 @@ class Upsample(nn.Conv2d):
     and columns are thus four 2x2 convolutions with sums of the 3x3 weights: 16 products instead of 36.
     """
 
+    bias: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         size, channels, height, width = x.shape
-        quarters = F.conv2d(x, self._folded(), self.bias.repeat(4) if self.bias is not None else None, padding=1)
+        quarters = F.conv2d(x, self._folded(), self.bias.repeat(4), padding=1)
         doubled = quarters.new_empty(size, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
         for index, quarter in enumerate(quarters.chunk(4, dim=1)):
             row, column = divmod(index, 2)
@@ -114,7 +116,8 @@ class Upsample(nn.Conv2d):
 
     def _folded(self) -> Tensor:
         """The weights [4 C, C, 2, 2] of even and odd rows and, within each, of even and odd columns."""
-        folded = _fold(_fold(self.weight.float(), 2), 4)
+        summed_in = torch.promote_types(self.weight.dtype, torch.float32)
+        folded = _fold(_fold(self.weight.to(summed_in), 2), 4)
         return rearrange(folded, "odd_x x odd_y y o i -> (odd_y odd_x o) i y x").to(self.weight.dtype)
 
 

@@ -1,0 +1,77 @@
+"""`mmgen convert`: published checkpoints to folders of ours."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmgen import media
+from mmgen.cli import loading
+from mmgen.cli.report import print_json
+from mmgen.errors import OutputError
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="A file or folder as published, or owner/name[:file] of the Hub.")],
+    destination: Annotated[Path, typer.Argument(metavar="DESTINATION", help="Folder to write; it must be new.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The image tokenizer, where it is published apart.")
+    ] = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The text encoder, where it is published apart.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where the files do not say.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads, where the files do not say.")] = None,
+    dtype: Annotated[
+        loading.Dtype, typer.Option(help="Type of the weights in the new folder.")
+    ] = loading.Dtype.float32,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Turn a published checkpoint into a folder that every command takes, with safetensors and no code.
+
+    Example: mmgen convert c2i_B_256.pt llamagen-b-256
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise OutputError(destination, "exists and is not an empty folder", "give a new name")
+    media.check_folder(destination.parent)
+    import torch
+    from diffusers.utils import logging
+
+    import mmgen
+    from mmgen.checkpoints import hub
+
+    logging.set_verbosity_error()
+    given = {"tokenizer": tokenizer, "text_encoder": text_encoder}
+    options: dict = {name: hub.locate(place) for name, place in given.items() if place is not None}
+    options |= {name: number for name, number in (("image_size", image_size), ("heads", heads)) if number is not None}
+    pipe = mmgen.load(loading.source(source), getattr(torch, dtype), **options)
+    save_whole(pipe, destination)
+    about = {"path": str(destination), "pipeline": type(pipe).__name__, "revision": pipe.revision}
+    if json:
+        print_json(about)
+    else:
+        print(f"{about['pipeline']} {about['revision']} written to {destination}")
+
+
+def save_whole(pipe: object, destination: Path) -> None:
+    """Writes a pipeline's folder, which appears under its name once it is complete.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = destination.with_name(f".{destination.name}.tmp")
+    try:
+        media.make_folder(temporary)
+        pipe.save_pretrained(temporary)  # type: ignore[attr-defined]
+        if destination.is_dir():
+            destination.rmdir()
+        temporary.rename(destination)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(destination, f"cannot be written ({error})", "free space or choose another place") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
