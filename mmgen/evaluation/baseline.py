@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from statistics import quantiles
 from typing import Any
 
 import torch
@@ -14,25 +12,10 @@ from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.autoregressive import Autoregressive
 from mmgen.errors import OptionError
+from mmgen.evaluation.race import Spread, race, ratio
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
 from mmgen.sessions.raster import RasterSession
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles."""
-
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """The spread of some values, at least one."""
-        if len(values) == 1:
-            return cls(values[0], values[0], values[0])
-        return cls(*quantiles(values, n=4, method="inclusive"))
 
 
 @dataclass(frozen=True)
@@ -85,8 +68,6 @@ def compare(
     Raises:
         OptionError: repeats below 1, or a temperature out of range.
     """
-    if type(repeats) is not int or repeats < 1:
-        raise OptionError("repeats", repeats, "a whole number, 1 or more")
     if temperature <= 0:
         raise OptionError("temperature", temperature, "a number above 0")
     sampling = Sampling(temperature=temperature)
@@ -95,14 +76,7 @@ def compare(
         "ours": lambda: _write(backbone, sampling, seed),
         "transformers": lambda: _generate(llama, backbone, temperature),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(-1, repeats):
-        for name in sorted(runs, reverse=bool(repeat % 2)):
-            taken = _timed(runs[name], backbone.device)
-            if repeat >= 0:
-                seconds[name].append(taken)
-        if log is not None and repeat >= 0:
-            log(f"plain autoregression {seconds['ours'][-1]:.2f} s, transformers {seconds['transformers'][-1]:.2f} s")
+    seconds = race(runs, repeats, backbone.device, log)
     ours, theirs, tokens = seconds["ours"], seconds["transformers"], backbone.layout.length
     return Comparison(
         tokens,
@@ -110,7 +84,7 @@ def compare(
         Spread.of(theirs),
         Spread.of([tokens / taken for taken in ours]),
         Spread.of([tokens / taken for taken in theirs]),
-        Spread.of([b / a for a, b in zip(ours, theirs, strict=True)]),
+        ratio(seconds, "transformers", "ours"),
         (_parameters(backbone), _parameters(llama)),
         str(backbone.dtype).removeprefix("torch."),
     )
@@ -153,14 +127,6 @@ def _generate(llama: Any, backbone: RasterTransformer, temperature: float) -> in
         use_cache=True, max_new_tokens=count, min_new_tokens=count,
     )  # fmt: skip
     return line.shape[1] - prompt.shape[1]
-
-
-def _timed(write: Callable[[], int], device: torch.device) -> float:
-    started = time.perf_counter()
-    write()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def _parameters(model: Any) -> int:

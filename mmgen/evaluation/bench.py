@@ -16,8 +16,9 @@ from mmgen import catalog
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import adherence, quality
-from mmgen.evaluation.baseline import Comparison, Spread, compare
+from mmgen.evaluation.baseline import Comparison, compare
 from mmgen.evaluation.entrants import EVERYTHING, REFERENCE, Entrant, choose_entrants, parse_decoders
+from mmgen.evaluation.race import Spread
 from mmgen.evaluation.rows import BASELINE, Row
 from mmgen.scenes.grammar import Scene
 from mmgen.scenes.render import IMAGE_SIZE

@@ -105,10 +105,10 @@ class Emu3Pipeline(RasterPipeline):
                 raise OptionError(name, value, "a text")
         most = Emu3TextConfig(**self.transformer.config.text_config).max_position_embeddings - drawing.layout.length
         for text in self._texts(drawing.subjects, **drawing.conditions):
-            words = len(self.words(text, drawing.layout))
-            if words > most:
-                reason = f"has {words} words of the model with those around it"
-                raise PromptError(text, reason, f"use at most {most}, or draw a smaller picture")
+            tokens = len(self.words(text, drawing.layout))
+            if tokens > most:
+                cure = f"use at most {most}, or draw a smaller picture"
+                raise PromptError(text, f"takes {tokens} tokens with its template", cure)
         return drawing
 
     def prompts(

@@ -85,9 +85,9 @@ class JanusPipeline(RasterPipeline):
         if not isinstance(prompt, str) or not prompt.strip():
             raise PromptError(str(prompt), "is not a text", "say what to draw")
         positions = LlamaConfig(**self.transformer.config.text_config).max_position_embeddings
-        words, most = len(self.words(prompt.strip())), positions - RasterLayout(*self.grid).length
-        if words > most:
-            raise PromptError(prompt, f"has {words} words of the model with those around it", f"use at most {most}")
+        tokens, most = len(self.words(prompt.strip())), positions - RasterLayout(*self.grid).length
+        if tokens > most:
+            raise PromptError(prompt, f"takes {tokens} tokens with its template", f"use at most {most}")
         return prompt.strip()
 
     def prompts(

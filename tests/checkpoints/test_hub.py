@@ -69,14 +69,26 @@ def test_an_index_brings_its_shards(calls, tmp_path, folder):
     assert locate(f"a/b@main:{folder}{index.name}") == index
     assert calls[1:] == [("a/b", "main", [f"{folder}p-1.bin", f"{folder}p-2.bin"])]
     index.write_text(json.dumps({"weight_map": {"x": "../../p-1.bin"}}))
-    with pytest.raises(WeightsError, match=r"which is not a .bin file beside it"):
+    with pytest.raises(WeightsError, match=r"^[^:]*pytorch_model.bin.index.json: names .*which is not a .bin file"):
         locate(f"a/b:{folder}{index.name}")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "absent", "/absent/folder", "../absent", "a/../b", "a/b/c", "./a/b", "~/a", "a/b:../c.pt", "a/b:/c.pt"),
+        *(
+            "",
+            "absent",
+            "/absent/folder",
+            "../absent",
+            "a/../b",
+            "a/b/c",
+            "./a/b",
+            "~/a",
+            "a/b:../c.pt",
+            "a/b:c/../d.pt",
+            "a/b:/c.pt",
+        ),
         *("a/b@../c", "a/b@", "a/b:", "a b/c", "-a/b", "http://a/b", "a/b\n", "a\\b"),
     ],
 )

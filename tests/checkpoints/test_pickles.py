@@ -139,6 +139,20 @@ def test_nothing_is_run_in_any_protocol(tmp_path, mark, protocol):
     assert not mark.exists()
 
 
+@pytest.mark.parametrize(
+    "instructions, what",
+    [
+        (b"(S'x'\nios\nsystem\n.", "os.system"),
+        (b"cos\nsystem\n(S'x'\ntR.", "os.system"),
+        (b"\x80\x02\x82\x01.", "extension 1"),
+    ],
+)
+def test_nothing_is_run_by_rare_instructions(tmp_path, instructions, what):
+    (tmp_path / "a.pt").write_bytes(instructions)
+    with pytest.raises(WeightsError, match=f"would run {what}"):
+        Weights.open(tmp_path / "a.pt")
+
+
 def rewrite(path, record, content):
     """Replaces a record of a zip checkpoint."""
     with zipfile.ZipFile(path) as archive:
@@ -273,4 +287,13 @@ def test_sizes_that_are_lies(tmp_path, places):
     torch.save({"a": torch.zeros(300), "z": torch.zeros(70000)}, legacy, _use_new_zipfile_serialization=False)
     path.write_bytes(claim(places)(legacy.getvalue()))
     with pytest.raises(WeightsError, match="damaged"):
+        Weights.open(path)
+
+
+def test_a_directory_that_lies(tmp_path):
+    path = rewrite(save({"a": torch.zeros(300)}, tmp_path / "a.pt"), "data/0", b"\0" * 1200)
+    content, size = path.read_bytes(), struct.pack("<II", 1200, 1200)
+    place = content.rindex(size)
+    path.write_bytes(content[:place] + struct.pack("<II", 240000, 240000) + content[place + 8 :])
+    with pytest.raises(WeightsError, match="says that it holds more bytes than it has"):
         Weights.open(path)

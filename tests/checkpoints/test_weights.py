@@ -251,3 +251,13 @@ def test_the_official_containers_hold_one_model(container):
     expected, weights = Weights.open(folder / "c2i.safetensors"), Weights.open(folder / f"c2i_{container}.pt")
     assert set(weights) == set(expected)
     assert all(torch.equal(weights.read(name), expected.read(name)) for name in expected)
+
+
+def test_a_transposed_tensor_is_read_once(tmp_path, monkeypatch):
+    tensor = numbers(100, 60)
+    torch.save({"a": tensor.T}, tmp_path / "a.pt")
+    reads, read = [], stored.Stored._read
+    monkeypatch.setattr(stored.Stored, "_read", lambda *arguments: (reads.append(arguments), read(*arguments)))
+    monkeypatch.setattr(stored, "_STAGE_BYTES", 2400)
+    assert torch.equal(Weights.open(tmp_path / "a.pt").read("a"), tensor.T)
+    assert len(reads) == 10

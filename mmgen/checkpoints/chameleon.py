@@ -1,0 +1,292 @@
+"""Published Chameleons: Chameleon and Anole in transformers' format and in Meta's own, and Lumina-mGPT.
+
+Files of transformers' format lie in one folder, as in facebook/chameleon-7b, leloy/Anole-7b-v0.1-hf and
+Alpha-VLLM/Lumina-mGPT-7B-768 of the Hugging Face Hub. But for the second they lack what turns codes into pictures: it
+is in Meta's `tokenizer/vqgan.ckpt`. Meta's own format, as in GAIR/Anole-7b-v0.1, is a folder of `models/7b` and
+`tokenizer`; transformers' `convert_chameleon_weights_to_hf.py` says how it is to be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mmgen.catalog import read_json
+from mmgen.checkpoints.folder import Weightless, fill
+from mmgen.checkpoints.language_configs import chameleon, lumina_mgpt
+from mmgen.checkpoints.language_keys import from_chameleon, from_chameleon_official, from_interleaved, norms_per_head
+from mmgen.checkpoints.stored import Entry
+from mmgen.checkpoints.vqgan_keys import from_taming
+from mmgen.checkpoints.weights import Weights
+from mmgen.errors import MmgenError, WeightsError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from mmgen.backbones.chameleon import ChameleonTransformer
+    from mmgen.pipelines.chameleon import ChameleonPipeline
+    from mmgen.tokenizers.vqgan import VQGAN
+
+WORDS = 65536
+"""Words of Chameleon's vocabulary, which all of its descendants but Lumina-mGPT 2.0 share; those have more."""
+
+_OFFICIAL = Path("models", "7b")
+_VQ = "model.vqmodel."
+
+SAMPLING = {"guidance": 3.0, "temperature": 0.7, "top_p": 0.9}
+"""Of Meta's code and Anole's."""
+LUMINA_SAMPLING = {"guidance": 4.0, "top_k": 2000}
+
+
+def recognise(path: Path) -> bool:
+    """Whether a folder holds a Chameleon, an Anole or a Lumina-mGPT (not 2.0)."""
+    config = published_config(path)
+    return (path / _OFFICIAL / "params.json").is_file() or (bool(config) and config.get("vocab_size", WORDS) <= WORDS)
+
+
+def published_config(path: Path) -> dict[str, Any]:
+    """The configuration in a folder of transformers' format; empty where that is not a Chameleon's."""
+    try:
+        config = read_json(path / "config.json", missing={})
+    except MmgenError:
+        return {}
+    return config if config.get("model_type") == "chameleon" else {}
+
+
+def load(
+    path: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    tokenizer: Path | str | VQGAN | None = None,
+    lumina: bool | None = None,
+) -> ChameleonPipeline:
+    """Makes a pipeline of a published folder.
+
+    Args:
+        path: the folder.
+        dtype: type of the weights; None makes them float32.
+        tokenizer: file of the VQ tokenizer, Meta's `vqgan.ckpt`, or the model; needed where the folder has no decoder.
+        lumina: whether it is a Lumina-mGPT, whose prompts say the size and whose rows have an end; None reads from the
+            configuration whether its authors' training code wrote it.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or not what it should be.
+    """
+    from mmgen import decoding
+    from mmgen.pipelines.chameleon import ChameleonPipeline
+
+    given = None if tokenizer is None else _tokenizer(tokenizer, dtype)
+    if (path / _OFFICIAL / "params.json").is_file():
+        transformer, words = _official(path, dtype)
+        vqgan = given or load_tokenizer(path / "tokenizer" / "vqgan.ckpt", dtype)
+        return ChameleonPipeline(vqgan, transformer, words, decoding.make("jacobi", window=16), SAMPLING)
+    config, weights = read_json(path / "config.json"), Weights.open(path)
+    lumina = _is_lumina(config) if lumina is None else lumina
+    vqgan = given or load_tokenizer(weights, dtype)
+    return ChameleonPipeline(
+        vqgan,
+        load_transformer(weights.renamed(from_chameleon), lumina_mgpt(config) if lumina else chameleon(config), dtype),
+        load_words(path),
+        decoding.make("jacobi", window=16),
+        LUMINA_SAMPLING if lumina else SAMPLING,
+    )
+
+
+def load_transformer(
+    weights: Weights,
+    arguments: Mapping[str, Any],
+    dtype: torch.dtype | None,
+    change: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
+) -> ChameleonTransformer:
+    """The transformer of a published folder.
+
+    Args:
+        weights: under our names.
+        arguments: of `ChameleonTransformer`.
+        dtype: type of the weights; None makes them float32.
+        change: what is done to a weight, by its name, before its norms are given one for each head.
+
+    Raises:
+        WeightsError: the weights are not those of such a transformer.
+    """
+    from transformers import ChameleonConfig
+
+    from mmgen.backbones.chameleon import ChameleonTransformer
+
+    text = ChameleonConfig(**arguments["text_config"])
+    heads = (text.num_attention_heads, text.num_key_value_heads)
+    with Weightless():
+        model = ChameleonTransformer(**arguments)
+    return fill(model, changed(weights, lambda name, tensor: norms_per_head(name, change(name, tensor), *heads)), dtype)
+
+
+def load_tokenizer(source: Weights | Path, dtype: torch.dtype | None = None) -> VQGAN:
+    """The VQ tokenizer of a file, or of the weights of a folder in transformers' format.
+
+    Args:
+        source: Meta's `vqgan.ckpt`, the file of a MoVQGAN, or the weights of which those of the tokenizer are a part.
+        dtype: type of the weights; None makes them float32.
+
+    Raises:
+        WeightsError: it cannot be read, is something else, or has no decoder.
+    """
+    from mmgen.tokenizers.vqgan import VQGAN
+
+    weights = source
+    if isinstance(weights, Weights):
+        weights = weights.renamed(lambda name: name.removeprefix(_VQ) if name.startswith(_VQ) else None)
+    else:
+        weights = Weights.open(weights)
+    if not any(name.startswith("decoder.") for name in weights):
+        cure = "give a file that has it: tokenizer=.../tokenizer/vqgan.ckpt of Meta's Chameleon"
+        raise WeightsError(weights.path, "has no decoder, which turns codes into pictures", cure)
+    config = tokenizer_configuration(weights)
+    with Weightless():
+        model = VQGAN(**config)
+    return fill(model, weights.renamed(lambda name: from_taming(name, len(config["multipliers"]))), dtype)
+
+
+def tokenizer_configuration(weights: Weights) -> dict[str, Any]:
+    """What names and shapes say of a tokenizer under taming-transformers' names.
+
+    Raises:
+        WeightsError: it lacks the tensors that tell.
+    """
+    try:
+        codes, codebook_channels = weights["quantize.embedding.weight"].shape
+        channels = weights["encoder.conv_in.weight"].shape[0]
+        places = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv2\.weight", name) for name in weights]
+        numbers = [(int(place[1]), int(place[2])) for place in places if place]
+        levels, blocks = (1 + max(column) for column in zip(*numbers, strict=True))
+        outputs = [weights[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
+        latent_channels = weights["encoder.conv_out.weight"].shape[0]
+    except (KeyError, ValueError) as error:
+        raise WeightsError(weights.path, f"lacks {error}", "give a VQ tokenizer such as vqgan.ckpt") from error
+    return {
+        "codebook_size": codes,
+        "codebook_channels": codebook_channels,
+        "latent_channels": latent_channels,
+        "channels": channels,
+        "multipliers": [output // channels for output in outputs],
+        "blocks": blocks,
+        "attention": any(name.startswith("encoder.down.") and ".attn." in name for name in weights),
+        "normalised": False,
+        "spatial_norm": any(".conv_y." in name for name in weights),
+    }
+
+
+def load_words(folder: Path) -> PreTrainedTokenizerFast:
+    """The text tokenizer of a folder in transformers' format.
+
+    Raises:
+        WeightsError: the folder does not hold one.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise WeightsError(folder, f"holds no text tokenizer ({error})", "fetch its tokenizer.json") from error
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A tensor made of a published one when it is read.
+
+    Attributes:
+        entry: the published one.
+        change: what is done to it.
+    """
+
+    entry: Entry
+    change: Callable[[Tensor], Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what is made."""
+        return tuple(self.change(torch.empty(self.entry.shape, device="meta")).shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type it is published in."""
+        return self.entry.dtype
+
+    def copy_to(self, target: Tensor) -> None:
+        """See `Entry`. Takes the memory of the published tensor beside that of the target."""
+        published = torch.empty(self.entry.shape, dtype=target.dtype)
+        self.entry.copy_to(published)
+        target.copy_(self.change(published))
+
+
+def changed(weights: Weights, change: Callable[[str, Tensor], Tensor]) -> Weights:
+    """The same tensors with a change, of which the name tells whether it concerns them."""
+    return Weights(weights.path, {name: Changed(weights[name], partial(change, name)) for name in weights})
+
+
+def _tokenizer(given: Path | str | VQGAN, dtype: torch.dtype | None) -> VQGAN:
+    return load_tokenizer(Path(given), dtype) if isinstance(given, str | Path) else given
+
+
+def _is_lumina(config: Mapping[str, Any]) -> bool:
+    """Whether the training code of Lumina-mGPT wrote a configuration."""
+    return "z_loss_weight" in config or any("XLLMX" in name for name in config.get("architectures") or ())
+
+
+def _official(path: Path, dtype: torch.dtype | None) -> tuple[ChameleonTransformer, PreTrainedTokenizerFast]:
+    """Transformer and text tokenizer of a folder in Meta's format."""
+    from transformers import PreTrainedTokenizerFast
+
+    text_file = path / "tokenizer" / "text_tokenizer.json"
+    vocabulary = read_json(text_file).get("model", {}).get("vocab", {})
+    weights = Weights.open(_consolidated(path / _OFFICIAL)).renamed(from_chameleon_official)
+    text = _official_config(path / _OFFICIAL / "params.json", weights)
+    size = text["hidden_size"] // text["num_attention_heads"]
+    arguments = chameleon(text | {"vocabulary_map": vocabulary})
+    transformer = load_transformer(weights, arguments, dtype, lambda name, tensor: from_interleaved(name, tensor, size))
+    return transformer, PreTrainedTokenizerFast(tokenizer_file=str(text_file), bos_token="<s>", eos_token="</s>")
+
+
+def _consolidated(folder: Path) -> Path:
+    """The weights of a model in Meta's format.
+
+    Raises:
+        WeightsError: there are none, or they are in several parts.
+    """
+    for name in ("consolidated.pth", "consolidated.00.pth"):
+        if (folder / name).is_file() and not (folder / "consolidated.01.pth").is_file():
+            return folder / name
+    cure = "give the model of 7B, or larger ones in transformers' format"
+    raise WeightsError(folder, "does not hold its weights in one consolidated.pth", cure)
+
+
+def _official_config(file: Path, weights: Weights) -> dict[str, Any]:
+    """What `transformers.ChameleonConfig` takes, from Meta's `params.json` and the shapes of the weights.
+
+    Raises:
+        WeightsError: either lacks what tells.
+    """
+    params = read_json(file)
+    params = params | params.get("model", {})
+    try:
+        vocabulary, size = weights["model.embed_tokens.weight"].shape
+        return {
+            "vocab_size": vocabulary,
+            "hidden_size": size,
+            "intermediate_size": weights["model.layers.0.mlp.gate_proj.weight"].shape[0],
+            "num_hidden_layers": params["n_layers"],
+            "num_attention_heads": params["n_heads"],
+            "num_key_value_heads": params.get("n_kv_heads") or params["n_heads"],
+            "rms_norm_eps": params["norm_eps"],
+            "rope_theta": params.get("rope_theta", 10000.0),
+            "swin_norm": params["swin_norm"],
+            "max_position_embeddings": 4096,
+        }
+    except KeyError as error:
+        raise WeightsError(file, f"or the weights lack {error}", "give the files of one Chameleon") from error
