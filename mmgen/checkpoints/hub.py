@@ -11,7 +11,10 @@ from typing import NamedTuple
 from mmgen.errors import WeightsError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
-"""What is fetched of a repository: configurations, weights that run no code, and tokenizers of text."""
+"""What is fetched of a repository: configurations, safetensors, and tokenizers of text."""
+
+_PICKLES = ["*.bin"]
+"""And where it has no safetensors; they are read without running what is in them."""
 
 _NAME = re.compile(
     r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?(?::(?P<file>\w[\w./-]*))?", re.ASCII
@@ -30,8 +33,9 @@ def locate(name: str | Path) -> Path:
     Args:
         name: an existing file or folder; or `owner/name` of the Hugging Face Hub, with `@revision` (a branch, a
             tag or a commit) where it is not the newest. Of a repository the configurations, safetensors and text
-            tokenizers are fetched. `owner/name:file` fetches one file, which may be a pickle, and the shards of
-            an index. What is in the cache is not fetched again, and is used without a network.
+            tokenizers are fetched, and its `.bin` files where it has no safetensors. `owner/name:file` fetches one
+            file, which may be a pickle, and the shards of an index. What is in the cache is not fetched again, and
+            is used without a network.
 
     Returns:
         The path given; else the folder of the repository, or the file.
@@ -43,7 +47,7 @@ def locate(name: str | Path) -> Path:
         return Path(name)
     reference = _parse(str(name))
     with _explained(str(name), reference):
-        return _fetch_file(reference, reference.file) if reference.file else _fetch(reference, _PATTERNS)
+        return _fetch_file(reference, reference.file) if reference.file else _fetch_folder(reference)
 
 
 def _parse(name: str) -> _Reference:
@@ -52,6 +56,13 @@ def _parse(name: str) -> _Reference:
         cure = "give a path that exists, or owner/name, owner/name@revision or owner/name:file of the Hugging Face Hub"
         raise WeightsError(name, "is neither here nor the name of a repository", cure)
     return _Reference(**match.groupdict())
+
+
+def _fetch_folder(reference: _Reference) -> Path:
+    folder = _fetch(reference, _PATTERNS)
+    if not any(folder.rglob("*.safetensors")):
+        _fetch(reference, _PICKLES)
+    return folder
 
 
 def _fetch(reference: _Reference, patterns: list[str]) -> Path:

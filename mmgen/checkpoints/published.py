@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mmgen.checkpoints import hub
 from mmgen.checkpoints.weights import INDEX, PICKLES, Weights
 from mmgen.errors import OptionError, WeightsError
 
@@ -23,7 +24,8 @@ def load(path: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
     Args:
         path: a file or folder as published.
         dtype: type of the weights; None makes them float32.
-        options: what the files do not say; the `load` of each family lists its own.
+        options: what the files do not say; the `load` of each family lists its own. Those that are files or folders
+            may be on the Hugging Face Hub, too.
 
     Raises:
         WeightsError: no family is recognised, or the files are damaged.
@@ -34,7 +36,8 @@ def load(path: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
     for name, value in options.items():
         if name not in known:
             raise OptionError(name, value, f"one of {', '.join(known) or 'none'}, for {family.__name__.split('.')[-1]}")
-    return family.load(path, dtype, **options)
+    located = {name: hub.locate(value) if isinstance(value, str) else value for name, value in options.items()}
+    return family.load(path, dtype, **located)
 
 
 def recognise(path: Path) -> ModuleType:

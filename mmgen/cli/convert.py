@@ -41,12 +41,10 @@ def convert(
     from diffusers.utils import logging
 
     import mmgen
-    from mmgen.checkpoints import hub
 
     logging.set_verbosity_error()
-    given = {"tokenizer": tokenizer, "text_encoder": text_encoder}
-    options: dict = {name: hub.locate(place) for name, place in given.items() if place is not None}
-    options |= {name: number for name, number in (("image_size", image_size), ("heads", heads)) if number is not None}
+    given = {"tokenizer": tokenizer, "text_encoder": text_encoder, "image_size": image_size, "heads": heads}
+    options = {name: value for name, value in given.items() if value is not None}
     pipe = mmgen.load(loading.source(source), getattr(torch, dtype), **options)
     save_whole(pipe, destination)
     about = {"path": str(destination), "pipeline": type(pipe).__name__, "revision": pipe.revision}

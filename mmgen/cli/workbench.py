@@ -11,6 +11,7 @@ import typer
 
 from mmgen import media
 from mmgen.cli import loading
+from mmgen.cli.prompts import read_prompts
 from mmgen.cli.report import Interrupted, UsageError, print_json, print_table
 from mmgen.errors import MissingDependencyError
 
@@ -24,6 +25,9 @@ def bench(
         str | None, typer.Option(metavar="A,B", help="Such as jacobi:window=32,proactive; all by default.")
     ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Prompts to draw.")] = 8,
+    captions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Take the prompts from a UTF-8 text file; needed without scenes.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Times each is drawn.")] = 3,
     batch: Annotated[str, typer.Option(metavar="N,M", help="Prompts drawn at once; several sizes are compared.")] = "1",
     seed: Annotated[int, typer.Option(help="Chooses the prompts, and seeds the pictures.")] = 0,
@@ -46,12 +50,13 @@ def bench(
         raise UsageError("--quality-plot needs pictures to measure: add --quality 400")
     _check_plot("--plot", plot)
     _check_plot("--quality-plot", quality_plot)
+    texts = None if captions is None else [text for _, text in read_prompts(captions)]
     name = loading.source(pipeline)
     from mmgen.evaluation import bench as benchmark
     from mmgen.evaluation.rows import table
 
     pipe = loading.load(name, device=loading.choose_device(None))
-    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log, quality)
+    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log, quality, texts)
     if plot is not None:
         from mmgen.evaluation.plot import draw
 

@@ -171,6 +171,20 @@ def measure(images: Iterable[Image.Image | np.ndarray], scenes: Iterable[Scene])
     return report
 
 
+def grammar_of(pipe: Any) -> Grammar:
+    """The grammar of a pipeline's captions.
+
+    Raises:
+        OptionError: it does not draw scenes.
+    """
+    grammar = getattr(getattr(pipe, "text_encoder", None), "grammar", None)
+    if grammar is None:
+        raise OptionError(
+            "pipeline", type(pipe).__name__, "one that draws scenes, such as emoji-64, or prompts to draw"
+        )
+    return grammar
+
+
 def held_out_scenes(count: int, seed: int, objects: Sequence[str] = tuple(CHARACTERS)) -> list[Scene]:
     """Draws scenes whose combination training never sees."""
     generator = np.random.default_rng(seed)
@@ -206,7 +220,7 @@ def evaluate(
     for name, value in (("count", count), ("batch", batch)):
         if type(value) is not int or value < 1:
             raise OptionError(name, value, "a whole number, 1 or more")
-    grammar: Grammar = pipe.text_encoder.grammar
+    grammar = grammar_of(pipe)
     scenes = held_out_scenes(count, seed, grammar.objects)
     report = Report()
     for start in range(0, count, batch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, median
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from mmgen import catalog
+from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import adherence, quality
@@ -38,20 +40,21 @@ def run(
     baseline: bool = True,
     log: Callable[[str], None] | None = None,
     quality_pictures: int = 0,
+    captions: Sequence[str] | None = None,
 ) -> list[Row]:
-    """Compares decoders on held-out captions, with the pipeline's default sampling.
+    """Compares decoders on the same prompts, with the pipeline's default sampling.
 
     Comparisons are paired and interleaved: in every repeat, every decoder in turn draws a chunk of
     prompts before the next chunk comes, and who begins rotates. Each has one untimed call beforehand
     for every batch size.
 
     Args:
-        pipeline: a text-to-image pipeline, its name or folder; the shipped one where nothing is given.
+        pipeline: an image pipeline, its name or folder; the shipped one where nothing is given.
         decoders: names, with options as in `jacobi:window=32+adaptive=true`, or decoder objects; a string
             may name several, with commas between. `all` also has every acceptance rule and drafter. All
             decoders, and the pipeline's own, where nothing is given. Autoregression is always among them:
             it is what the others are compared with.
-        prompts: captions to draw, at least 1; more where a batch would not be full.
+        prompts: how many to draw, at least 1; more where a batch would not be full.
         repeats: how often each is timed, at least 1.
         batches: prompts drawn at once, each at least 1; captions are the same for all.
         seed: chooses the captions; picture i is drawn with seed + i.
@@ -59,13 +62,16 @@ def run(
         log: called with a line whenever something has been measured.
         quality_pictures: pictures to draw besides with each decoder, untimed, for adherence and the distances
             of `mmgen.evaluation.quality.Quality`; 0 for none, a few hundred before differences show.
+        captions: the prompts, used in turn, and judged by speed alone; None takes captions of scenes kept out of
+            training, which pipelines of scenes alone understand.
 
     Returns:
         A row for each batch size and decoder, autoregression first.
 
     Raises:
         UnknownNameError: there is no such pipeline or decoder.
-        OptionError: a number or an option of a decoder is out of range.
+        OptionError: a number or an option of a decoder is out of range, or the pipeline does not draw scenes and
+            no captions are given.
     """
     _check(prompts, repeats, batches, seed)
     if quality_pictures:
@@ -75,24 +81,43 @@ def run(
     pipe = open_pipeline(pipeline)
     entrants = choose_entrants(pipe.decoder, decoders)
     sizes = sorted(set(batches))
-    scenes = adherence.held_out_scenes(
-        max(-(-prompts // size) * size for size in sizes), seed, pipe.text_encoder.grammar.objects
-    )
+    work = _work(pipe, captions, max(-(-prompts // size) * size for size in sizes), seed)
+    if quality_pictures and work.scenes is None:
+        raise OptionError("quality_pictures", quality_pictures, "0: only pictures of scenes can be judged")
     measured = None
     with _without_progress_bar(pipe):
         if decoders == EVERYTHING:
-            entrants = [entrant for entrant in entrants if _runs(pipe, entrant, scenes, seed, log)]
+            entrants = [entrant for entrant in entrants if _runs(pipe, entrant, work, seed, log)]
         trials = [_Trial(entrant, size) for size in sizes for entrant in entrants]
-        _take_time(pipe, trials, scenes, prompts, repeats, seed, log)
+        _take_time(pipe, trials, work, prompts, repeats, seed, log)
         if quality_pictures:
             decoders_alone = [entrant.decoder for entrant in entrants]
             measured = quality.measure(pipe, decoders_alone, quality_pictures, seed, max(_QUALITY_BATCH, *sizes), log)
-    rows = [_row(pipe, trial, trials, scenes) for trial in trials]
+    rows = [_row(trial, trials, work) for trial in trials]
     if measured is not None:
         rows = [_with_quality(row, measured[index % len(entrants)]) for index, row in enumerate(rows)]
-    if baseline:
+    if baseline and isinstance(pipe.transformer, RasterTransformer):
         rows.append(_baseline_row(pipe, compare(pipe.transformer, max(repeats, 3), log=log)))
     return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is drawn: prompts, and the scenes they describe where they do."""
+
+    prompts: list[str]
+    scenes: list[Scene] | None
+
+
+def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int) -> _Work:
+    if captions is not None:
+        texts = [caption for _, caption in zip(range(count), itertools.cycle(captions), strict=False)]
+        for text in texts:
+            pipe.read(text)
+        return _Work(texts, None)
+    grammar = adherence.grammar_of(pipe)
+    scenes = adherence.held_out_scenes(count, seed, grammar.objects)
+    return _Work([grammar.describe(scene) for scene in scenes], scenes)
 
 
 def open_pipeline(pipeline: Any) -> Any:
@@ -160,7 +185,7 @@ def _without_progress_bar(pipe: Any) -> Iterator[None]:
 def _take_time(
     pipe: Any,
     trials: list[_Trial],
-    scenes: list[Scene],
+    work: _Work,
     prompts: int,
     repeats: int,
     seed: int,
@@ -168,7 +193,7 @@ def _take_time(
 ) -> None:
     """Draws with all decoders in turn, and takes down what each call took."""
     for trial in trials:
-        _draw(pipe, trial, scenes, seed, 0)
+        _draw(pipe, trial, work, seed, 0)
     for repeat in range(repeats):
         for size in sorted({trial.batch for trial in trials}):
             chunks = range(0, -(-prompts // size) * size, size)
@@ -176,26 +201,27 @@ def _take_time(
             for number, start in enumerate(chunks):
                 shift = (repeat * len(chunks) + number) % len(turn)
                 for trial in turn[shift:] + turn[:shift]:
-                    trial.add(repeat, *_draw(pipe, trial, scenes, seed, start))
+                    trial.add(repeat, *_draw(pipe, trial, work, seed, start))
             if log is not None:
                 log(f"repeat {repeat + 1} of {repeats}, batch {size}: {len(turn)} decoders, {chunks.stop} prompts")
 
 
-def _draw(pipe: Any, trial: _Trial, scenes: list[Scene], seed: int, start: int) -> tuple[float, list, list]:
+def _draw(pipe: Any, trial: _Trial, work: _Work, seed: int, start: int) -> tuple[float, list, list]:
     part = range(start, start + trial.batch)
-    captions = [pipe.text_encoder.grammar.describe(scenes[index]) for index in part]
     started = time.perf_counter()
-    output = pipe(captions, seed=[seed + index for index in part], decoder=trial.decoder)
+    output = pipe(
+        work.prompts[start : start + trial.batch], seed=[seed + index for index in part], decoder=trial.decoder
+    )
     if pipe.device.type == "cuda":
         torch.cuda.synchronize(pipe.device)
     seconds = time.perf_counter() - started
     return seconds, [np.asarray(image) for image in output.images], output.statistics
 
 
-def _runs(pipe: Any, entrant: Entrant, scenes: list[Scene], seed: int, log: Callable[[str], None] | None) -> bool:
+def _runs(pipe: Any, entrant: Entrant, work: _Work, seed: int, log: Callable[[str], None] | None) -> bool:
     """Whether the pipeline has what a decoder needs, such as a draft model."""
     try:
-        _draw(pipe, _Trial(entrant, 1), scenes, seed, 0)
+        _draw(pipe, _Trial(entrant, 1), work, seed, 0)
     except OptionError as error:
         if log is not None:
             log(f"left out: {error}")
@@ -203,14 +229,14 @@ def _runs(pipe: Any, entrant: Entrant, scenes: list[Scene], seed: int, log: Call
     return True
 
 
-def _row(pipe: Any, trial: _Trial, trials: list[_Trial], scenes: list[Scene]) -> Row:
+def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
     reference = next(t for t in trials if t.batch == trial.batch and t.decoder.name == REFERENCE)
     smallest = next(t for t in trials if t.decoder is trial.decoder)
     evaluations = fmean(statistics.evaluations for statistics in trial.statistics)
     seconds = Spread.of([call / trial.batch for call in trial.calls])
     speedup = Spread.of([a / b for a, b in zip(reference.calls, trial.calls, strict=True)])
     batch_speedup = median(a / b for a, b in zip(smallest.totals, trial.totals, strict=True))
-    judged = _adherence(trial.images, scenes)
+    judged = _adherence(trial.images, work.scenes)
     return Row(
         pipeline=trial.statistics[0].pipeline,
         decoder=trial.decoder.name,
@@ -236,8 +262,8 @@ def _row(pipe: Any, trial: _Trial, trials: list[_Trial], scenes: list[Scene]) ->
     )
 
 
-def _adherence(images: list[np.ndarray], scenes: list[Scene]) -> adherence.Share:
-    if images[0].shape[0] != IMAGE_SIZE:
+def _adherence(images: list[np.ndarray], scenes: list[Scene] | None) -> adherence.Share:
+    if scenes is None or images[0].shape[0] != IMAGE_SIZE:
         return adherence.Share()
     return adherence.measure(images, scenes[: len(images)]).correct
 

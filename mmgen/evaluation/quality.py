@@ -16,7 +16,7 @@ from mmgen.evaluation import adherence
 from mmgen.evaluation.entrants import REFERENCE
 from mmgen.evaluation.features import features_of
 from mmgen.evaluation.frechet import chance_of, distance_between, error_of
-from mmgen.scenes.grammar import Grammar, Scene
+from mmgen.scenes.grammar import Scene
 from mmgen.scenes.render import IMAGE_SIZE, render
 
 MOST_PICTURES = 65536
@@ -87,7 +87,7 @@ def measure(
     plain = next((decoder for decoder in decoders if decoder.name == REFERENCE), None)
     if plain is None:
         raise OptionError("decoders", [decoder.name for decoder in decoders], f"{REFERENCE} among them")
-    scenes = adherence.held_out_scenes(pictures, seed, pipe.text_encoder.grammar.objects)
+    scenes = adherence.held_out_scenes(pictures, seed, adherence.grammar_of(pipe).objects)
     reference, _ = draw(pipe, plain, scenes, seed + pictures, batch)
     if reference[0].shape[0] != IMAGE_SIZE:
         return None
@@ -123,7 +123,7 @@ def draw(
     pipe: Any, decoder: Decoder, scenes: Sequence[Scene], seed: int, batch: int
 ) -> tuple[list[np.ndarray], list[Any]]:
     """Pictures of scenes' captions as uint8 [H, W, 3], and their statistics; picture i has seed `seed` + i."""
-    grammar: Grammar = pipe.text_encoder.grammar
+    grammar = adherence.grammar_of(pipe)
     images: list[np.ndarray] = []
     statistics: list[Any] = []
     for start in range(0, len(scenes), batch):

@@ -31,6 +31,7 @@ TEXT = {
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 64,
+    "rms_norm_eps": 0.05,
     "pad_token_id": PAD,
     "bos_token_id": BEGIN,
     "eos_token_id": END,

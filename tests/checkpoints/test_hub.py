@@ -57,8 +57,15 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
     ],
 )
 def test_repositories_are_fetched(calls, tmp_path, name, call):
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model.safetensors").touch()
     assert locate(name) == tmp_path / "snapshot" / (call[2] if isinstance(call[2], str) else "")
     assert calls == [call]
+
+
+def test_pickles_are_fetched_where_there_are_no_safetensors(calls):
+    locate("deepseek-ai/Janus-Pro-1B")
+    assert [patterns for _, _, patterns in calls] == [PATTERNS, ["*.bin"]]
 
 
 @pytest.mark.parametrize("folder", ["", "llm/"])

@@ -241,15 +241,15 @@ def test_the_authors_files_are_the_same_model(pipe, official):
 
 def test_what_cannot_be_drawn(pipe):
     for prompt in ("", "  ", 7):
-        with pytest.raises(PromptError, match="not a text"):
+        with pytest.raises(PromptError, match=r"not a text"):
             pipe(prompt)
-    with pytest.raises(PromptError, match="takes 151 tokens with its template; use at most 144"):
+    with pytest.raises(PromptError, match=r"takes 151 tokens with its template; use at most 144"):
         pipe("a" * 142)
-    with pytest.raises(SizeError, match="height 16 does not fit; needed: 8"):
+    with pytest.raises(SizeError, match=r"height 16 does not fit; needed: 8"):
         pipe("a cat", height=16)
-    with pytest.raises(OptionError, match="template='mine': needed is one of janus-pro, janus"):
+    with pytest.raises(OptionError, match=r"template='mine': needed is one of janus-pro, janus"):
         pipe("a cat", template="mine")
-    with pytest.raises(OptionError, match="negative_prompt='a dog': needed is one of .*template"):
+    with pytest.raises(OptionError, match=r"negative_prompt='a dog': needed is one of .*template"):
         pipe("a cat", negative_prompt="a dog")
 
 
@@ -269,14 +269,14 @@ def test_a_damaged_folder(published, tmp_path):
     for file in published.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     text_tokenizer([PADDING, BEGIN_OF_IMAGE]).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(WeightsError, match="tokenizer.json: has no word '<｜begin▁of▁sentence｜>'"):
+    with pytest.raises(WeightsError, match=r"tokenizer.json: has no word '<｜begin▁of▁sentence｜>'"):
         mmgen.load(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(WeightsError, match="tokenizer.json: is no text tokenizer"):
+    with pytest.raises(WeightsError, match=r"tokenizer.json: is no text tokenizer"):
         mmgen.load(str(tmp_path))
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"text_config": {}}))
-    with pytest.raises(WeightsError, match="missing"):
+    with pytest.raises(WeightsError, match=r"missing"):
         mmgen.load(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "janus"}))
     with pytest.raises(WeightsError, match=r"config.json: does not describe a Janus \('vq_config'\)"):

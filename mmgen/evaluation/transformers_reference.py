@@ -1,0 +1,246 @@
+"""Janus and Emu3 drawn by us and by transformers, in turn: `python -m mmgen.evaluation.transformers_reference janus`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmgen.backbones.backbone import Prompt
+from mmgen.backbones.language import LanguageTransformer
+from mmgen.checkpoints import language_configs, language_keys
+from mmgen.decoding.autoregressive import Autoregressive
+from mmgen.errors import OptionError, UnknownNameError
+from mmgen.evaluation.baseline import Comparison, Spread
+from mmgen.layout import RasterLayout
+from mmgen.rng import Rng
+from mmgen.sampling import Sampling
+from mmgen.sessions.raster import RasterSession
+
+_WORDS = 64
+"""Words of text in the vocabulary; the first few mean something."""
+_PAD, _FIRST, _LAST, _IMAGE, _ROW_END = range(5)
+_HEAD_SIZE = 64
+_PROMPT = [_FIRST, *range(10, 26), _IMAGE]
+_GUIDANCE = 3.0
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One model, drawn both ways.
+
+    Attributes:
+        ours: draws one picture with a temperature and a seed, and returns its tokens.
+        theirs: the same with transformers' own generation, which calls no token by another number.
+        parameters: numbers of weights, ours and theirs.
+        length: tokens of a picture.
+    """
+
+    ours: Callable[[float, int], Tensor]
+    theirs: Callable[[float, int], Tensor]
+    parameters: tuple[int, int]
+    length: int
+
+
+def compare(
+    family: str,
+    repeats: int = 5,
+    size: int = 256,
+    layers: int = 4,
+    side: int = 12,
+    codes: int | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Races our autoregressive decoder against transformers' own image generation, on one small model.
+
+    The weights are random and the same for both: they do not change speed. Batch 1 with guidance, float32 on the CPU,
+    a prompt of 18 words, sampling at temperature 1 from all codes. Janus has one forward of two rows a token
+    in both; Emu3 has one in ours, and in transformers one for each of prompt and negative prompt. First, both
+    draw a picture of the likeliest tokens, which must be the same. Then the two take turns and swap who begins.
+
+    Args:
+        family: `janus` or `emu3`.
+        repeats: timed pictures of each, at least 1.
+        size: channels of the stream, a multiple of 128.
+        layers: layers of the model.
+        side: rows and columns of the grid.
+        codes: codes to choose from; None for as many as the published model has, 16384 or 32768.
+
+    Raises:
+        UnknownNameError: there is no such family.
+        OptionError: repeats below 1, or a size that is no multiple of 128.
+        AssertionError: the two drew different pictures.
+    """
+    if family not in FAMILIES:
+        raise UnknownNameError("family", family, FAMILIES)
+    if repeats < 1:
+        raise OptionError("repeats", repeats, "a whole number, 1 or more")
+    if size < 128 or size % 128:
+        raise OptionError("size", size, "a multiple of 128")
+    contest = FAMILIES[family](size, layers, side, codes)
+    assert torch.equal(contest.ours(0.0, 0), contest.theirs(0.0, 0)), "the two drew different pictures"
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for repeat in range(repeats):
+        for name in sorted(seconds, reverse=bool(repeat % 2)):
+            started = time.perf_counter()
+            getattr(contest, name)(1.0, repeat)
+            seconds[name].append(time.perf_counter() - started)
+        if log is not None:
+            log(f"ours {seconds['ours'][-1]:.2f} s, transformers {seconds['theirs'][-1]:.2f} s")
+    ours, theirs = seconds["ours"], seconds["theirs"]
+    return Comparison(
+        contest.length,
+        Spread.of(ours),
+        Spread.of(theirs),
+        Spread.of([contest.length / taken for taken in ours]),
+        Spread.of([contest.length / taken for taken in theirs]),
+        Spread.of([b / a for a, b in zip(ours, theirs, strict=True)]),
+        contest.parameters,
+        "float32",
+    )
+
+
+def _janus(size: int, layers: int, side: int, codes: int | None) -> Contest:
+    import transformers
+
+    from mmgen.backbones.janus import JanusTransformer
+
+    codes = codes or 16384
+    config = transformers.JanusConfig(
+        text_config=transformers.LlamaConfig(**_text(size, layers, _WORDS, size // _HEAD_SIZE)),
+        vision_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16 * side}
+        | {"num_image_tokens": side * side, "projection_dim": size},
+        vq_config={"num_embeddings": codes, "projection_dim": size, "image_token_embed_dim": size}
+        | {"base_channels": 32, "channel_multiplier": [1], "num_res_blocks": 1, "latent_channels": 32},
+    )
+    model = _random(transformers.JanusForConditionalGeneration, config)
+    model.generation_config.generation_kwargs = {"boi_token_id": _IMAGE}
+    made = language_configs.janus(config.to_dict())
+    transformer = _filled(JanusTransformer, made, model, language_keys.from_janus_transformers)
+    ids = torch.tensor([_PROMPT])
+
+    def theirs(temperature: float, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return model.generate(
+            inputs=ids, attention_mask=torch.ones_like(ids), generation_mode="image", do_sample=temperature > 0,
+            guidance_scale=_GUIDANCE, bos_token_id=_FIRST, eos_token_id=_LAST, pad_token_id=_PAD,
+        )  # fmt: skip
+
+    without = [_FIRST, *[_PAD] * (len(_PROMPT) - 2), _IMAGE]
+    ours = _drawn(transformer, RasterLayout(side, side), without)
+    return Contest(ours, theirs, _parameters(transformer, model), side * side)
+
+
+def _emu3(size: int, layers: int, side: int, codes: int | None) -> Contest:
+    import transformers
+
+    from mmgen.backbones.emu3 import Emu3Transformer
+
+    codes = codes or 32768
+    words = {"<image>": _LAST, "<|extra_200|>": _ROW_END}
+    words |= {f"<|visual token {code:06d}|>": _WORDS + code for code in range(codes)}
+    config = transformers.Emu3Config(
+        text_config=_text(size, layers, _WORDS + codes, size // _HEAD_SIZE // 2),
+        vq_config={"codebook_size": codes, "base_channels": 32, "channel_multiplier": [1], "hidden_size": 32}
+        | {"num_res_blocks": 1, "attn_resolutions": []},
+        vocabulary_map=words,
+    )
+    model = _random(transformers.Emu3ForConditionalGeneration, config)
+    made = language_configs.emu3(config.to_dict())
+    transformer = _filled(Emu3Transformer, made, model, language_keys.from_emu3)
+    layout = RasterLayout(side, side + 1, row_end=codes)
+    ids, negative, visual = torch.tensor([_PROMPT]), torch.tensor([_PROMPT[:-4] + [_IMAGE]]), sorted(words.values())[2:]
+
+    def allowed(_: int, line: Tensor) -> list[int]:
+        return [_ROW_END] if (len(line) - len(_PROMPT) + 1) % layout.width == 0 else visual
+
+    def theirs(temperature: float, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        line = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=temperature > 0, guidance_scale=_GUIDANCE,
+            negative_prompt_ids=negative, negative_prompt_attention_mask=torch.ones_like(negative),
+            prefix_allowed_tokens_fn=allowed, max_new_tokens=layout.length, min_new_tokens=layout.length,
+            pad_token_id=_PAD,
+        )[:, len(_PROMPT) :]  # fmt: skip
+        return torch.where(line == _ROW_END, codes, line - _WORDS)
+
+    ours = _drawn(transformer, layout, negative[0].tolist())
+    return Contest(ours, theirs, _parameters(transformer, model), layout.length)
+
+
+FAMILIES: dict[str, Callable[[int, int, int, int | None], Contest]] = {"janus": _janus, "emu3": _emu3}
+
+
+def _text(size: int, layers: int, words: int, key_value_heads: int) -> dict[str, Any]:
+    return {
+        "vocab_size": words,
+        "hidden_size": size,
+        "intermediate_size": 11 * size // 4,
+        "num_hidden_layers": layers,
+        "num_attention_heads": size // _HEAD_SIZE,
+        "num_key_value_heads": key_value_heads,
+        "pad_token_id": _PAD,
+        "bos_token_id": _FIRST,
+        "eos_token_id": _LAST,
+    }
+
+
+def _random(kind: Any, config: Any) -> Any:
+    """A model whose laws are far from flat, so that equal pictures mean something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind(config).eval().requires_grad_(False)
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.normal_(0, weight.shape[1] ** -0.5)
+    return model
+
+
+def _filled(kind: Any, config: dict[str, Any], model: Any, rename: Callable[[str], str | None]) -> Any:
+    with torch.device("meta"):
+        transformer = kind(**config)
+    state = {name: weight for key, weight in model.state_dict().items() if (name := rename(key)) is not None}
+    transformer.load_state_dict(state, assign=True)
+    return transformer.eval().requires_grad_(False)
+
+
+def _drawn(
+    transformer: LanguageTransformer, layout: RasterLayout, without: list[int]
+) -> Callable[[float, int], Tensor]:
+    """How we draw: `without` are the words of "no prompt"."""
+
+    def ours(temperature: float, seed: int) -> Tensor:
+        prompt, null = (Prompt.ragged([transformer.embed_text(torch.tensor(ids))]) for ids in (_PROMPT, without))
+        sampling = Sampling(guidance=_GUIDANCE, temperature=temperature)
+        session = RasterSession(transformer, layout, prompt, null, sampling)
+        return Autoregressive().generate(session, Rng([seed])).tokens
+
+    return ours
+
+
+def _parameters(*models: Any) -> Any:
+    return tuple(sum(parameter.numel() for parameter in model.parameters()) for model in models)
+
+
+def main() -> None:
+    """Prints the comparison of one family."""
+    parser = argparse.ArgumentParser(description=compare.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", choices=sorted(FAMILIES))
+    for name, default in (("repeats", 5), ("size", 256), ("layers", 4), ("side", 12), ("codes", None)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    result = compare(**vars(parser.parse_args()), log=print)
+    for name, spread in (
+        ("our seconds a picture", result.seconds),
+        ("their seconds a picture", result.transformers_seconds),
+        ("times as fast", result.ratio),
+    ):
+        print(f"{name:24} {spread.median:.3f} (quartiles {spread.low:.3f} to {spread.high:.3f})")
+
+
+if __name__ == "__main__":
+    main()
