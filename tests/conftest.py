@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mmgen.backbones.raster import RasterTransformer
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # each worker has one core
 
 GOLDENS = Path(__file__).parents[1] / "../shared/goldens"
 

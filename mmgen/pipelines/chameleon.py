@@ -107,9 +107,9 @@ class ChameleonPipeline(RasterPipeline):
         """Codes of a side."""
         stride = self.tokenizer.stride
         own = self.default_codes * stride
-        if pixels is None:
+        if pixels is None or pixels == own:
             return self.default_codes
-        if not self.told_size and pixels != own:
+        if not self.told_size:
             raise SizeError(f"{name} {pixels}", f"{own}, the size this model draws")
         if type(pixels) is not int or pixels <= 0 or pixels % SIZE_STEP:
             raise SizeError(f"{name} {pixels}", f"a multiple of {SIZE_STEP} pixels")

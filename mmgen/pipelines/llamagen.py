@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.llamagen import LlamaGenTransformer
 from mmgen.decoding.decoder import Decoder
-from mmgen.errors import PromptError
+from mmgen.errors import MissingDependencyError, PromptError
 from mmgen.layout import RasterLayout
 from mmgen.pipelines.raster import RasterPipeline
 from mmgen.tokenizers.vqgan import VQGAN
@@ -24,10 +25,9 @@ class LlamaGenPipeline(RasterPipeline):
 
     A class is a number, 0 to `transformer.config.classes` - 1. Captions are read by a T5 encoder, at most
     `transformer.config.condition_length` of its tokens; as in training they are moved to the end of that line
-    (`padding="left"`, the authors' default), and what pads them is hidden.
-
-    Deviation from the authors' script: captions are given to T5 as they are; there `clean_caption` first lowers their
-    case and strips links, markup and Chinese, Japanese and Korean characters.
+    (`padding="left"`, the authors' default), and what pads them is hidden. Also as in training they are cleaned first
+    (`clean_caption`): case is lowered, links, markup and Chinese, Japanese and Korean characters are stripped.
+    Without it, case is lowered alone.
 
     Args:
         tokenizer: pictures to codes and back.
@@ -48,7 +48,7 @@ class LlamaGenPipeline(RasterPipeline):
     }
     _optional_components = ["text_encoder", "text_tokenizer", "draft"]
     model_cpu_offload_seq = "text_encoder->draft->transformer->tokenizer"
-    condition_defaults = {"padding": "left"}
+    condition_defaults = {"padding": "left", "clean_caption": True}
     condition_choices = {"padding": ("left", "right")}
 
     def __init__(
@@ -79,13 +79,19 @@ class LlamaGenPipeline(RasterPipeline):
         return int(words)
 
     def prompts(
-        self, backbone: Any, subjects: Sequence[str | int], layout: RasterLayout, padding: str = "left"
+        self,
+        backbone: Any,
+        subjects: Sequence[str | int],
+        layout: RasterLayout,
+        padding: str = "left",
+        clean_caption: bool = True,
     ) -> tuple[Prompt, Prompt]:
         """Classes or captions, and neither."""
         if backbone.config.classes is not None:
             labels = torch.tensor(list(subjects), device=self._execution_device)
             return backbone.class_prompt(labels), backbone.class_prompt(labels.fill_(backbone.config.classes))
-        features, mask = self.caption_features([str(subject) for subject in subjects], padding)
+        clean = cleaned if clean_caption else str.lower
+        features, mask = self.caption_features([clean(str(subject)) for subject in subjects], padding)
         return backbone.caption_prompt(features, mask), backbone.null_caption_prompt(len(subjects), mask)
 
     def caption_features(self, captions: Sequence[str], padding: str = "left") -> tuple[Tensor, Tensor]:
@@ -105,6 +111,22 @@ class LlamaGenPipeline(RasterPipeline):
             features, mask = move_to_end(features, mask)
             features = features * mask[..., None]
         return features, mask
+
+
+def cleaned(caption: str) -> str:
+    """A caption as LlamaGen's training saw it: cleaned twice, as DeepFloyd IF does; diffusers has the function.
+
+    Raises:
+        MissingDependencyError: a library it needs is not installed.
+    """
+    if not (find_spec("bs4") and find_spec("ftfy")):
+        cure = "install them: pip install 'mmgen[captions]', or give clean_caption=False"
+        raise MissingDependencyError("cleaning captions needs beautifulsoup4 and ftfy", cure)
+    from diffusers import PixArtAlphaPipeline
+
+    for _ in range(2):
+        caption = PixArtAlphaPipeline._clean_caption(PixArtAlphaPipeline, caption)  # needs only a constant of the class
+    return caption
 
 
 def move_to_end(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

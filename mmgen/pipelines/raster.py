@@ -277,6 +277,9 @@ class RasterPipeline(Pipeline):
                 raise OptionError(name, value, f"one of {', '.join([*sampling, *conditions])}")
             if value is not None:
                 (sampling if name in sampling else conditions)[name] = value
+        for name, default in self.condition_defaults.items():
+            if isinstance(default, bool):
+                conditions[name] = _truth(name, conditions[name])
         for name, choices in self.condition_choices.items():
             if conditions[name] not in choices:
                 raise OptionError(name, conditions[name], f"one of {', '.join(choices)}")
@@ -368,8 +371,8 @@ class RasterPipeline(Pipeline):
 
     def _said(self, conditions: Mapping[str, Any]) -> dict[str, str]:
         """What was said in words, other than the defaults."""
-        words = {name: value for name, value in conditions.items() if isinstance(value, str)}
-        return {name: value for name, value in words.items() if value != self.condition_defaults[name]}
+        changed = {name: value for name, value in conditions.items() if value != self.condition_defaults[name]}
+        return {name: str(value) for name, value in changed.items() if isinstance(value, str | bool | int | float)}
 
     def _written(self, drawing: Drawing) -> tuple[Tensor, Tensor]:
         """Tokens [B, N] with 0 where none is committed yet, and where they are: bool [B, N]."""
@@ -389,6 +392,15 @@ class RasterPipeline(Pipeline):
         if bool((known < -1).any()) or bool((known >= codes).any()):
             raise OptionError("known", "codes out of range", f"-1 where free, else 0 to {codes - 1}")
         return layout.known(known).expand(batch, -1)
+
+
+def _truth(name: str, value: Any) -> bool:
+    """A condition that holds or does not, also as a word of the command line."""
+    truth = {True: True, False: False, "true": True, "false": False}
+    key = value.lower() if isinstance(value, str) else value
+    if not isinstance(key, str | bool) or key not in truth:
+        raise OptionError(name, value, "true or false")
+    return truth[key]
 
 
 def to_pictures(array: np.ndarray) -> list[Image.Image]:

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 import mmgen
 from mmgen import decoding
 from mmgen.backbones.llamagen import LlamaGenTransformer
-from mmgen.errors import OptionError, PromptError
-from mmgen.pipelines.llamagen import LlamaGenPipeline, move_to_end
+from mmgen.errors import MissingDependencyError, OptionError, PromptError
+from mmgen.pipelines.llamagen import LlamaGenPipeline, cleaned, move_to_end
 from mmgen.tokenizers.vqgan import VQGAN
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -94,6 +94,20 @@ def test_padding_is_a_condition_that_changes_the_picture(by_caption: LlamaGenPip
         by_caption("a red apple", padding="middle")
     with pytest.raises(OptionError, match="negative_prompt"):
         by_caption("a red apple", negative_prompt="a")
+
+
+def test_captions_are_cleaned_as_in_training(by_caption: LlamaGenPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cleaned("A &quot;Red&quot; Apple  at https://a.com/b") == 'a "red" apple at'
+    shouted, quiet = (by_caption(text, seed=1, output_type="latent").images for text in ("A  RED Apple", "a red apple"))
+    assert torch.equal(shouted, quiet)
+    for given in (False, "false"):
+        plain = by_caption("A red apple", seed=1, clean_caption=given, output_type="latent")
+        assert torch.equal(plain.images, quiet) and plain.statistics[0].conditions == {"clean_caption": "False"}
+    with pytest.raises(OptionError, match="true or false"):
+        by_caption("a", clean_caption="maybe")
+    monkeypatch.setattr("mmgen.pipelines.llamagen.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"mmgen\[captions\]"):
+        by_caption("a", seed=1)
 
 
 def test_what_pads_a_caption_does_not_matter(by_caption: LlamaGenPipeline) -> None:
