@@ -172,7 +172,7 @@ def _transformer(
     try:
         ours = language_configs.emu3(config)
         first_code, row_end = words.convert_tokens_to_ids([_FIRST_CODE, _ROW_END])
-        ours = {"first_code": first_code, "row_end": row_end} | ours
+        ours = {"first_code": first_code, "codes": codes, "row_end": row_end} | ours
         with Weightless():
             transformer = Emu3Transformer(**ours)
     except (KeyError, TypeError, ValueError) as error:

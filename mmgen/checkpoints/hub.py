@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mmgen.errors import WeightsError
 
-_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
 """What is fetched of a repository: configurations, safetensors, and tokenizers of text."""
 
 _PICKLES = ["*.bin"]

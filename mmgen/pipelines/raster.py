@@ -70,7 +70,7 @@ class RasterPipeline(Pipeline):
     family = "raster"
     backbones: ClassVar[tuple[str, ...]] = ("transformer", "draft")
     _callback_tensor_inputs = ["tokens"]
-    _known_codebook: tuple[int, torch.device, Codebook] | None = None
+    _known_codebook: Codebook | None = None
     condition_defaults: ClassVar[dict[str, Any]] = {}
     """What a call may say beside the prompt, by name, with the default."""
     condition_choices: ClassVar[dict[str, Sequence[str]]] = {}
@@ -313,12 +313,14 @@ class RasterPipeline(Pipeline):
         return backbone, layout, *prompts, drawing.sampling
 
     def _codebook(self, size: int) -> Codebook:
-        """What tokens stand for; kept, with its table of neighbours, as long as the tokenizer is."""
-        vectors, device = self.tokenizer.codebook, self._execution_device
-        if self._known_codebook is None or self._known_codebook[:2] != (id(vectors), device):
-            far = vectors.new_full((size - len(vectors), vectors.shape[1]), 1e4)  # tokens that are no codes
-            self._known_codebook = (id(vectors), device, Codebook(torch.cat((vectors, far)).to(device)))
-        return self._known_codebook[2]
+        """What tokens stand for; kept, with its table of neighbours, as long as the tokenizer's vectors are the same."""
+        vectors = self.tokenizer.codebook.to(self._execution_device)
+        far = vectors.new_full((size - len(vectors), vectors.shape[1]), 1e4)  # tokens that are no codes
+        made = Codebook(torch.cat((vectors, far)))
+        known = self._known_codebook
+        if known is None or known.vectors.device != made.vectors.device or not torch.equal(known.vectors, made.vectors):
+            self._known_codebook = made
+        return self._known_codebook or made
 
     @torch.no_grad()
     def render(self, drawing: Drawing, output_type: str = "pil") -> Any:

@@ -43,7 +43,7 @@ def test_paths_stay_as_they_are(calls, tmp_path):
     assert calls == []
 
 
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
 
 
 @pytest.mark.parametrize(

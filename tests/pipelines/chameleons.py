@@ -20,7 +20,7 @@ BEGIN_OF_IMAGE, END_OF_TURN, ROW_END = "<racm3:break>", "<reserved08706>", "<res
 TEXT = re.findall(
     r"\S+",
     """a red cat two stars Generate an image of according to the following prompt 64x32 32x32 32x64 : dual panel where
-    < > upper lower half displays depth map while retains original for direct visual comparison - , canny edge""",
+    < > upper lower half displays depth map while retains original for direct visual comparison - >, canny edge""",
 )
 
 _TAMING = (

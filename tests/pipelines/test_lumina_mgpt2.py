@@ -81,7 +81,7 @@ def test_a_text(pipe, theirs, their_tokenizer):
     assert (drawn - their_pixels(their_tokenizer, expected)).abs().max() < 1e-3 and drawn.std() > 0.05
 
 
-DUAL = "Generate a dual - panel image of 32x64 where the < {} half > displays a < depth map > , while the < {} half > "
+DUAL = "Generate a dual - panel image of 32x64 where the < {} half > displays a < depth map >, while the < {} half > "
 DUAL += "retains the original image for direct visual comparison : a red cat"
 
 
@@ -95,7 +95,7 @@ def test_a_pair_is_drawn_in_one_picture_of_twice_the_height(pipe, theirs):
 
 @torch.no_grad()
 def test_the_upper_half_is_read_and_the_lower_drawn(pipe, theirs, their_tokenizer, picture):
-    upper = torch.from_numpy(np.asarray(fit(picture, 32, 32))).permute(2, 0, 1)[None] / 127.5 - 1
+    upper = torch.from_numpy(np.array(fit(picture, 32, 32))).permute(2, 0, 1)[None] / 127.5 - 1
     codes = their_tokenizer.quantize(their_tokenizer.encode(upper).latents)[2][2].view(8, 8)
     words = torch.cat((codes + FIRST, torch.full((8, 1), ROW_END)), dim=1).flatten().tolist()
     prompt = told(DUAL.format("upper", "lower"), 64, 32) + words
@@ -110,6 +110,7 @@ def test_the_upper_half_is_read_and_the_lower_drawn(pipe, theirs, their_tokenize
 
 def test_pictures_of_a_batch(pipe, picture):
     given = {"task": "canny-to-image", **PANEL, "output_type": "latent", "num_images_per_prompt": 2}
+    given |= {"guidance": 1.0, "top_k": 0, "temperature": 0.5}
     pictures, prompts = [picture, picture.rotate(180)], ["a red cat", "two stars"]
     together = pipe(prompts, image=pictures, seed=[4, 8], **given).images
     for index, (prompt, seed) in enumerate(zip(prompts, (4, 8), strict=True)):
@@ -124,7 +125,7 @@ def test_pictures_of_a_batch(pipe, picture):
 @pytest.mark.parametrize("decoder", ["jacobi", "speculative-jacobi"])
 def test_decoders(pipe, decoder):
     prompts = ["a red cat", "two red red stars"]
-    given = {"decoder": decoder, **PANEL, "temperature": 0.5, "output_type": "latent"}
+    given = {"decoder": decoder, **PANEL, "top_k": 0, "temperature": 0.5, "output_type": "latent"}
     together = pipe(prompts, seed=[1, 2], **given).images
     for index, prompt in enumerate(prompts):
         assert torch.equal(pipe(prompt, seed=index + 1, **given).images[0], together[index])
@@ -161,18 +162,16 @@ def test_sizes(pipe, monkeypatch):
             pipe.plan("stars", task="hed-pair", height=height)
     long = "a " * 100
     assert pipe.plan(long, task="text-to-image", **PANEL)
-    with pytest.raises(PromptError, match="takes 1.. tokens, and beside the picture there is room for"):
+    with pytest.raises(PromptError, match=r"takes 1\d\d tokens, and beside the picture there is room for"):
         pipe.plan(long, task="depth-to-image", image=Image.new("RGB", (9, 9)), **PANEL)
 
 
 def test_pictures_that_are_not_wanted_or_missing(pipe, picture):
     for given in ({"task": "depth-to-image"}, {"image": picture}, {"task": "depth-pair", "image": picture}):
-        with pytest.raises(
-            OptionError, match="a picture for each of the tasks depth-to-image, canny-to-image, subject"
-        ):
+        with pytest.raises(OptionError, match="a picture for each of the tasks depth-to-image, canny-to-image"):
             pipe("stars", **PANEL, **given)
     for prompt, images in (("stars", [picture] * 2), (["stars"] * 3, [picture] * 2)):
-        with pytest.raises(OptionError, match="2 pictures: needed is one, or|'2 pictures': needed is one, or"):
+        with pytest.raises(OptionError, match="'2 pictures': needed is one, or"):
             pipe(prompt, task="depth-to-image", image=images, **PANEL)
     for image in ([3], ["a.png"], [torch.zeros(4, 8, 8)]):
         with pytest.raises(OptionError, match="a PIL picture or a tensor"):
@@ -182,8 +181,8 @@ def test_pictures_that_are_not_wanted_or_missing(pipe, picture):
 
 
 def test_pictures_are_cut_around_their_middle_and_shown_on_white():
-    image = Image.new("RGBA", (8, 4), "red")
-    image.paste((0, 0, 255, 255), (2, 0, 6, 4))
+    image = Image.new("RGBA", (80, 40), "red")
+    image.paste((0, 0, 255, 255), (16, 0, 64, 40))
     assert set(fit(image, 16, 16).get_flattened_data()) == {(0, 0, 255)}
     assert set(fit(Image.new("RGBA", (3, 3), (0, 0, 0, 0)), 5, 7).get_flattened_data()) == {(255, 255, 255)}
     assert fit(torch.full((3, 4, 4), 2.0), 2, 6).size == (6, 2)
