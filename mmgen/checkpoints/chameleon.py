@@ -226,8 +226,18 @@ class Changed:
 
 
 def changed(weights: Weights, change: Callable[[str, Tensor], Tensor]) -> Weights:
-    """The same tensors with a change, of which the name tells whether it concerns them."""
-    return Weights(weights.path, {name: Changed(weights[name], partial(change, name)) for name in weights})
+    """The same tensors, with a change to some.
+
+    Args:
+        weights: the tensors.
+        change: what is done to a tensor of a name; those it returns as they are, are read as they were.
+    """
+    entries = dict(weights)
+    for name, entry in weights.items():
+        probe = torch.empty(entry.shape, device="meta")
+        if change(name, probe) is not probe:
+            entries[name] = Changed(entry, partial(change, name))
+    return Weights(weights.path, entries)
 
 
 def _tokenizer(given: Path | str | VQGAN, dtype: torch.dtype | None) -> VQGAN:

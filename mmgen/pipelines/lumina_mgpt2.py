@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,9 @@ class LuminaMGPT2Pipeline(ChameleonPipeline):
     - `task`: `text-to-image`; one of `PAIRS`, such as `depth-pair`, which draws two panels, the picture above and its
       map below, in one picture of twice the height; or one of `SOURCES`, such as `depth-to-image`, which is given the
       upper panel and draws the lower. Heights and widths are those of one panel.
-    - `image`: the upper panel of a task in `SOURCES`: a PIL picture or a tensor [3, H, W] in [0, 1], cut to the size
-      of the panel around its middle; or a list (or [B, 3, H, W]) with one for each prompt. What is drawn, and
-      returned, is the lower panel; the pair is `fit(image, height, width)` above it.
+    - `image`: the upper panel of a task in `SOURCES`: a PIL picture, a tensor [3, H, W] in [0, 1], or the path of a
+      file, cut to the size of the panel around its middle; or a list (or [B, 3, H, W]) with one for each prompt.
+      What is drawn, and returned, is the lower panel; the pair is `fit(image, height, width)` above it.
 
     Sides are multiples of 32 pixels, 768 where nothing is said, and 512 of each panel for tasks with two.
 
@@ -99,12 +100,12 @@ class LuminaMGPT2Pipeline(ChameleonPipeline):
         prompts = 1 if isinstance(prompt, str) else len(prompt)
         if len(images) not in (0, 1, prompts):
             raise OptionError("image", f"{len(images)} pictures", f"one, or {prompts}: one for each prompt")
-        return super().plan(prompt, height=height, width=width, task=task, image=images or None, **settings)
+        return super().plan(prompt, height=height, width=width, task=task, image=image, **settings)
 
     def openings(self, backbone: Any, rows: int, layout: RasterLayout, conditions: Conditions) -> list[Tensor]:
         """Embeddings [P, C] of what stands between the text and the first code to draw, for each row."""
-        openings, images = super().openings(backbone, rows, layout, conditions), conditions["image"]
-        if images is None:
+        openings, images = super().openings(backbone, rows, layout, conditions), _listed(conditions["image"])
+        if not images:
             return openings
         codes = self.tokenizer.encode(self._panels(images, layout))
         above = backbone.embed(layout.flatten(codes)).repeat_interleave(rows // len(images), dim=0)
@@ -160,9 +161,17 @@ def _listed(image: Any) -> list[Image.Image | Tensor]:
     """
     if image is None:
         return []
-    single = isinstance(image, Image.Image) or (isinstance(image, Tensor) and image.ndim == 3)
-    images = [image] if single else list(image)
-    for one in images:
-        if not isinstance(one, Image.Image) and not (isinstance(one, Tensor) and one.ndim == 3 and len(one) == 3):
-            raise OptionError("image", type(one).__name__, "a PIL picture or a tensor [3, H, W], or a list of them")
-    return images
+    single = isinstance(image, Image.Image | str | Path) or (isinstance(image, Tensor) and image.ndim == 3)
+    return [_picture(one) for one in ([image] if single else image)]
+
+
+def _picture(image: Any) -> Image.Image | Tensor:
+    needed = "a PIL picture, a tensor [3, H, W] or the path of a picture, or a list of them"
+    if isinstance(image, str | Path):
+        try:
+            return Image.open(image)
+        except OSError as error:
+            raise OptionError("image", str(image), needed) from error
+    if isinstance(image, Image.Image) or (isinstance(image, Tensor) and image.ndim == 3 and len(image) == 3):
+        return image
+    raise OptionError("image", type(image).__name__, needed)

@@ -313,7 +313,7 @@ class RasterPipeline(Pipeline):
         return backbone, layout, *prompts, drawing.sampling
 
     def _codebook(self, size: int) -> Codebook:
-        """What tokens stand for; kept, with its table of neighbours, as long as the tokenizer's vectors are the same."""
+        """What tokens stand for; kept, with its table of neighbours, while the tokenizer's vectors are the same."""
         vectors = self.tokenizer.codebook.to(self._execution_device)
         far = vectors.new_full((size - len(vectors), vectors.shape[1]), 1e4)  # tokens that are no codes
         made = Codebook(torch.cat((vectors, far)))

@@ -28,7 +28,7 @@ from mmgen import decoding
 from mmgen.backbones.backbone import Prompt
 from mmgen.checkpoints import chameleon
 from mmgen.checkpoints.language_configs import chameleon as configuration
-from mmgen.checkpoints.language_keys import from_chameleon
+from mmgen.checkpoints.language_keys import from_chameleon, norms_per_head
 from mmgen.checkpoints.weights import Weights
 from mmgen.errors import PromptError, SizeError, WeightsError
 from mmgen.layout import RasterLayout
@@ -259,6 +259,17 @@ def test_weights_are_read_strictly(folders, vqgan_file, tmp_path):
     with pytest.raises(WeightsError, match="lacks"):
         torch.save({"decoder.conv_in.weight": torch.ones(1)}, tmp_path / "vqgan.pt")
         chameleon.load(folders / "anole", tokenizer=tmp_path / "vqgan.pt")
+
+
+def test_only_what_changes_takes_more_memory(folders):
+    weights = Weights.open(folders / "lumina")
+    changed = chameleon.changed(weights, lambda name, tensor: norms_per_head(name, tensor, HEADS, HEADS))
+    norms = {name for name in weights if re.search("[qk]_norm", name)}
+    assert {name for name in weights if changed[name] is not weights[name]} == norms and len(norms) == 8
+    for name in norms:
+        assert weights[name].shape == (2, 8) and changed[name].shape == (HEADS, 8)
+        assert changed[name].dtype == weights[name].dtype == torch.float32
+        assert torch.equal(changed.read(name), weights.read(name).repeat_interleave(2, dim=0))
 
 
 def test_half_precision(folders):

@@ -94,7 +94,7 @@ def test_a_pair_is_drawn_in_one_picture_of_twice_the_height(pipe, theirs):
 
 
 @torch.no_grad()
-def test_the_upper_half_is_read_and_the_lower_drawn(pipe, theirs, their_tokenizer, picture):
+def test_the_upper_half_is_read_and_the_lower_drawn(pipe, theirs, their_tokenizer, picture, tmp_path):
     upper = torch.from_numpy(np.array(fit(picture, 32, 32))).permute(2, 0, 1)[None] / 127.5 - 1
     codes = their_tokenizer.quantize(their_tokenizer.encode(upper).latents)[2][2].view(8, 8)
     words = torch.cat((codes + FIRST, torch.full((8, 1), ROW_END)), dim=1).flatten().tolist()
@@ -103,7 +103,12 @@ def test_the_upper_half_is_read_and_the_lower_drawn(pipe, theirs, their_tokenize
     out = pipe("a red cat", task="depth-to-image", image=picture, **PANEL, **GREEDY, output_type="latent")
     assert torch.equal(out.images, expected)
     assert out.statistics[0].tokens == 64 and out.statistics[0].size == (32, 32)
-    assert "image" not in out.statistics[0].conditions
+    assert out.statistics[0].conditions == {"task": "depth-to-image"}
+    picture.save(tmp_path / "depth.png")
+    again = pipe("a red cat", task="depth-to-image", image=str(tmp_path / "depth.png"), **PANEL, **GREEDY)
+    assert again.statistics[0].conditions["image"] == str(tmp_path / "depth.png")
+    pixels = pipe.tokenizer.decode(expected)[0].permute(1, 2, 0) * 127.5 + 127.5
+    assert (torch.from_numpy(np.array(again.images[0])) - pixels).abs().max() <= 1
     other = pipe("a red cat", task="canny-to-image", image=picture.rotate(180), **PANEL, **GREEDY, output_type="latent")
     assert not torch.equal(other.images, expected)
 
@@ -174,7 +179,7 @@ def test_pictures_that_are_not_wanted_or_missing(pipe, picture):
         with pytest.raises(OptionError, match="'2 pictures': needed is one, or"):
             pipe(prompt, task="depth-to-image", image=images, **PANEL)
     for image in ([3], ["a.png"], [torch.zeros(4, 8, 8)]):
-        with pytest.raises(OptionError, match="a PIL picture or a tensor"):
+        with pytest.raises(OptionError, match="a PIL picture, a tensor"):
             pipe("stars", task="depth-to-image", image=image, **PANEL)
     with pytest.raises(OptionError, match="one of text-to-image, depth-pair"):
         pipe("stars", task="depth", **PANEL)
