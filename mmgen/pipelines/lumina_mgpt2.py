@@ -13,9 +13,9 @@ from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mmgen.errors import OptionError
+from mmgen.errors import OptionError, SizeError
 from mmgen.layout import RasterLayout
-from mmgen.pipelines.chameleon import INSTRUCTION, ChameleonPipeline, Conditions
+from mmgen.pipelines.chameleon import INSTRUCTION, SIZE_STEP, ChameleonPipeline, Conditions
 from mmgen.pipelines.raster import Drawing
 
 PAIRS = {
@@ -45,13 +45,14 @@ class LuminaMGPT2Pipeline(ChameleonPipeline):
     A call takes two conditions beside the prompt:
 
     - `task`: `text-to-image`; one of `PAIRS`, such as `depth-pair`, which draws two panels, the picture above and its
-      map below, in one picture of twice the height; or one of `SOURCES`, such as `depth-to-image`, which is given the
-      upper panel and draws the lower. Heights and widths are those of one panel.
+      map below, in one picture; or one of `SOURCES`, such as `depth-to-image`, which is given the upper panel and
+      draws the lower.
     - `image`: the upper panel of a task in `SOURCES`: a PIL picture, a tensor [3, H, W] in [0, 1], or the path of a
       file, cut to the size of the panel around its middle; or a list (or [B, 3, H, W]) with one for each prompt.
       What is drawn, and returned, is the lower panel; the pair is `fit(image, height, width)` above it.
 
-    Sides are multiples of 32 pixels, 768 where nothing is said, and 512 of each panel for tasks with two.
+    Heights and widths are those of the picture that is returned: multiples of 32 pixels for each panel; where nothing
+    is said 768 x 768, and panels of 512 x 512 for tasks with two.
 
     Deviations from the published code. There guidance g becomes max(4, g (1 - n / N)) after every token n, again and
     again: any g below 4 but 1 means 4, larger ones fall to 4 within the first rows, and the default 4 stays. Here it
@@ -86,13 +87,13 @@ class LuminaMGPT2Pipeline(ChameleonPipeline):
         """Checks the arguments of a call; evaluates nothing.
 
         Raises:
+            SizeError: two panels do not fit the height.
             OptionError: a picture is missing or has no part in the task, or there is not one for each prompt.
         """
         if task in PAIRS or task in SOURCES:
             panel = self.panel_codes * self.tokenizer.stride
-            height, width = panel if height is None else height, panel if width is None else width
-        if task in PAIRS:
-            height = 2 * self.layout(height, width).grid[0] * self.tokenizer.stride
+            width = panel if width is None else width
+            height = panel * (1 + (task in PAIRS)) if height is None else height
         images = _listed(image)
         if (task in SOURCES) != bool(images):
             needed = f"a picture for each of the tasks {', '.join(SOURCES)}, and none for others"
@@ -100,7 +101,10 @@ class LuminaMGPT2Pipeline(ChameleonPipeline):
         prompts = 1 if isinstance(prompt, str) else len(prompt)
         if len(images) not in (0, 1, prompts):
             raise OptionError("image", f"{len(images)} pictures", f"one, or {prompts}: one for each prompt")
-        return super().plan(prompt, height=height, width=width, task=task, image=image, **settings)
+        drawing = super().plan(prompt, height=height, width=width, task=task, image=image, **settings)
+        if task in PAIRS and drawing.layout.grid[0] * self.tokenizer.stride % (2 * SIZE_STEP):
+            raise SizeError(f"height {height}", f"a multiple of {2 * SIZE_STEP} pixels, for two panels")
+        return drawing
 
     def openings(self, backbone: Any, rows: int, layout: RasterLayout, conditions: Conditions) -> list[Tensor]:
         """Embeddings [P, C] of what stands between the text and the first code to draw, for each row."""

@@ -320,3 +320,24 @@ def test_golden(guidance):
     session = RasterSession(model, RasterLayout(8, 8), prompt, null, Sampling(guidance=guidance, temperature=0.0))
     drawn = decoding.make("jacobi", window=8).generate(session, Rng([0]))
     assert torch.equal(drawn.tokens + 4, golden["image_tokens_greedy" if guidance == 1 else "image_tokens_cfg3"])
+
+
+def test_a_draft_reads_the_same_prompts(lumina, tmp_path):
+    """The transformer as its own draft: every draft stands, so that a window is committed in one evaluation."""
+    parts = {name: part for name, part in lumina.components.items() if name != "draft"}
+    pipe = quiet(ChameleonPipeline(**parts, draft=lumina.transformer, sampling=lumina.config.sampling))
+    given = {"seed": 3, "output_type": "latent", **SIZES["lumina"]}
+    options = {"decoder": "seeded-speculative", "decoder_options": {"drafter": "draft-model", "window": 8}}
+    drafted = pipe(PROMPTS, **given, **options)
+    assert torch.equal(drafted.images, lumina(PROMPTS, **given, decoder="autoregressive").images)
+    assert all(one.draft_evaluations > 0 and one.evaluations < 24 for one in drafted.statistics)
+    pipe.save_pretrained(tmp_path / "drafted")
+    assert mmgen.load(str(tmp_path / "drafted")).draft is not None
+
+
+def test_fewer_bits(folders, vqgan_file):
+    pipe = quiet(chameleon.load(folders / "lumina", tokenizer=vqgan_file))
+    exact = pipe("a cat", seed=1, output_type="latent", **SIZES["lumina"]).images
+    pipe.cache_bits = 8
+    rounded = pipe("a cat", seed=1, output_type="latent", **SIZES["lumina"]).images
+    assert (exact == rounded).float().mean() > 0.1

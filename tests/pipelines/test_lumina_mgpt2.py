@@ -26,7 +26,7 @@ VOCABULARY = {name: number for number, name in enumerate(["<unk>", "<|endoftext|
     BEGIN_OF_IMAGE: 151665, END_OF_TURN: 151660, "<reserved08801>": 151672, "<reserved08802>": 151673,
 }  # fmt: skip
 GREEDY = {"guidance": 3.0, "temperature": 0.0, "top_k": 0}
-PANEL = {"height": 32, "width": 32}
+PANEL, PAIR = {"height": 32, "width": 32}, {"height": 64, "width": 32}
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ DUAL = "Generate a dual - panel image of 32x64 where the < {} half > displays a 
 DUAL += "retains the original image for direct visual comparison : a red cat"
 
 
-def test_a_pair_is_drawn_in_one_picture_of_twice_the_height(pipe, theirs):
+def test_a_pair_is_drawn_in_one_picture(pipe, theirs):
     prompt = told(DUAL.format("lower", "upper"), 64, 32)
     expected = their_codes(theirs, prompt, nothing(prompt), FIRST, 16, 8, ROW_END, CODES)
-    out = pipe("a red cat", task="depth-pair", **PANEL, **GREEDY, output_type="latent")
+    out = pipe("a red cat", task="depth-pair", **PAIR, **GREEDY, output_type="latent")
     assert torch.equal(out.images, expected)
     assert out.statistics[0].size == (64, 32) and out.statistics[0].conditions["task"] == "depth-pair"
 
@@ -139,16 +139,15 @@ def test_decoders(pipe, decoder):
 
 
 def test_instructions(pipe):
-    text = {"height": 32, "width": 32}
     assert pipe.condition_choices["task"] == ("text-to-image", *PAIRS, *SOURCES)
-    plans = {task: pipe.plan("stars", task=task, **text) for task in ("text-to-image", "pose-pair")}
+    plans = {"text-to-image": pipe.plan("stars", **PANEL), "pose-pair": pipe.plan("stars", task="pose-pair", **PAIR)}
     said = {task: pipe.instruction("stars", plan.layout, plan.conditions) for task, plan in plans.items()}
     assert said["text-to-image"] == "Generate an image of 32x32 according to the following prompt:\nstars"
     assert said["pose-pair"] == (
         "Generate a dual-panel image of 32x64 where the <lower half> displays a <pose estimation map>, while the "
         "<upper half> retains the original image for direct visual comparison:\nstars"
     )
-    plan = pipe.plan("stars", task="subject-to-image", image=Image.new("RGB", (9, 9)), **text)
+    plan = pipe.plan("stars", task="subject-to-image", image=Image.new("RGB", (9, 9)), **PANEL)
     assert pipe.instruction("stars", plan.layout, plan.conditions) == (
         "Generate a dual-panel image of 32x64 where the <upper half> displays a <Bubbly and effervescent with a "
         "sparkling allure.>, while the <lower half> retains the original image for direct visual comparison:\nstars"
@@ -165,6 +164,8 @@ def test_sizes(pipe, monkeypatch):
     for height in (0, "64", 33):
         with pytest.raises(SizeError, match="multiple of 32"):
             pipe.plan("stars", task="hed-pair", height=height)
+    with pytest.raises(SizeError, match="height 32 does not fit; needed: a multiple of 64 pixels, for two panels"):
+        pipe.plan("stars", task="hed-pair", **PANEL)
     long = "a " * 100
     assert pipe.plan(long, task="text-to-image", **PANEL)
     with pytest.raises(PromptError, match=r"takes 1\d\d tokens, and beside the picture there is room for"):
