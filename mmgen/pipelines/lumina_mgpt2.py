@@ -98,10 +98,10 @@ class LuminaMGPT2Pipeline(ChameleonPipeline):
         if (task in SOURCES) != bool(images):
             needed = f"a picture for each of the tasks {', '.join(SOURCES)}, and none for others"
             raise OptionError("image", f"{len(images)} pictures for the task {task or 'text-to-image'}", needed)
-        prompts = 1 if isinstance(prompt, str) else len(prompt)
-        if len(images) not in (0, 1, prompts):
-            raise OptionError("image", f"{len(images)} pictures", f"one, or {prompts}: one for each prompt")
-        drawing = super().plan(prompt, height=height, width=width, task=task, image=image, **settings)
+        prompts = [prompt] if isinstance(prompt, str | int) else list(prompt)
+        if len(images) not in (0, 1, len(prompts)):
+            raise OptionError("image", f"{len(images)} pictures", f"one, or {len(prompts)}: one for each prompt")
+        drawing = super().plan(prompts, height=height, width=width, task=task, image=image, **settings)
         if task in PAIRS and drawing.layout.grid[0] * self.tokenizer.stride % (2 * SIZE_STEP):
             raise SizeError(f"height {height}", f"a multiple of {2 * SIZE_STEP} pixels, for two panels")
         return drawing

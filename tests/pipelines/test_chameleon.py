@@ -340,4 +340,4 @@ def test_fewer_bits(folders, vqgan_file):
     exact = pipe("a cat", seed=1, output_type="latent", **SIZES["lumina"]).images
     pipe.cache_bits = 8
     rounded = pipe("a cat", seed=1, output_type="latent", **SIZES["lumina"]).images
-    assert (exact == rounded).float().mean() > 0.1
+    assert (exact == rounded).float().mean() > 0.5
