@@ -50,7 +50,8 @@ _BLOCK = {
 def recognise(path: Path) -> bool:
     """Whether a file, or the only weights of a folder, are a LlamaGen transformer."""
     try:
-        return "tok_embeddings.weight" in Weights.open(path)
+        weights = Weights.open(path)
+        return "tok_embeddings.weight" in weights and any(name.startswith("cls_embedding.") for name in weights)
     except MmgenError:
         return False
 

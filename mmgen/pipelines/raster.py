@@ -329,7 +329,8 @@ class RasterPipeline(Pipeline):
         codes, visible = drawing.layout.unflatten(tokens), drawing.layout.unflatten(drawn)
         if output_type == "latent":
             return torch.where(visible, codes, -1)
-        images = self.tokenizer.decode(codes).float() / 2 + 0.5
+        # One by one: in a batch, sums come in another order, and the last bit of a pixel may be another.
+        images = torch.cat([self.tokenizer.decode(own) for own in codes.split(1)]).float() / 2 + 0.5
         stride = self.tokenizer.stride
         visible = visible.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
         images = torch.where(visible, images, 0.5)
