@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mmgen.decoding.decoder import Decoder, Generation
-from mmgen.decoding.line import Line, longest_known_run
+from mmgen.decoding.line import Line, common_known_runs, longest_known_run
 from mmgen.rng import Rng, race
 from mmgen.sessions.session import Session
 
@@ -31,9 +31,12 @@ class Autoregressive(Decoder):
         window = 1 + longest_known_run(session.known)
         session.open(window)
         line = Line(session, window)
+        planned = common_known_runs(session.known)
+        position = 0
         while line.unfinished():
             runs = line.known_runs()
-            width = 1 + int(runs.max()) if session.constrained else 1
+            width = 1 + (int(runs.max()) if planned is None else planned[position])
+            position += width
             known = line.known(width)
             if width > 1:
                 line.draft(known.clamp(min=0))

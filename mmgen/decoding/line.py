@@ -30,6 +30,7 @@ class Line:
         padding = torch.full((batch, window), -1, device=device)
         self._known = torch.cat((session.known, padding), dim=1)
         self._all_known_from = _all_known_from(session.known)
+        self._surely_written = int(self._all_known_from.min()) if session.constrained else length
         self._passes = 0
         self._rows = torch.arange(batch, device=device)
         self._finished = 0
@@ -49,7 +50,7 @@ class Line:
 
     def unfinished(self) -> bool:
         """Whether any row still lacks tokens; asks the device only once that could be false."""
-        if self._passes * self.window < self.length and not self.session.constrained:
+        if self._passes * self.window < self._surely_written:
             return True
         writing = int((self.committed < self.length).sum())
         self._finished = len(self.committed) - writing
@@ -138,6 +139,17 @@ def longest_known_run(known: Tensor) -> int:
         run = (run + 1) * held
         longest = torch.maximum(longest, run)
     return int(longest.max())
+
+
+def common_known_runs(known: Tensor) -> list[int] | None:
+    """How many known tokens follow from each position on, where that is the same in every row of `known` [B, N]."""
+    held = (known >= 0).cpu()
+    if not bool((held == held[:1]).all()):
+        return None
+    runs = [0]
+    for token_held in reversed(held[0].tolist()):
+        runs.append((runs[-1] + 1) if token_held else 0)
+    return runs[:0:-1]
 
 
 def leading(keep: Tensor) -> Tensor:

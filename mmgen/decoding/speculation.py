@@ -258,8 +258,8 @@ class _Widths:
 
     def longest(self) -> int:
         """Slots of the next evaluation: the widest row still being written."""
-        if not self._adaptive and not self._limited and not self._line.session.constrained:
-            return self._window
+        if not self._adaptive and not self._limited and self._line.window == self._window:
+            return self._window  # no run of known tokens is longer: the device need not be asked
         writing = self._line.committed < self._line.length
         return int(torch.where(writing, self.widths, self._buckets[0]).max())
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmgen import decoding
 from mmgen.decoding.decoder import Generation
+from mmgen.decoding.line import common_known_runs
 from mmgen.decoding.speculation import Speculation
 from mmgen.layout import RasterLayout
 from mmgen.rng import Rng
@@ -121,3 +122,11 @@ def test_finished_rows_are_not_evaluated(name: str) -> None:
     assert rows == sorted(rows, reverse=True) and rows[0] == 6 and rows[-1] < 6
     assert sum(rows) < 6 * len(rows)
     assert bool((generation.committed == LAYOUT.length).all()) and int(generation.tokens.max()) < 3
+
+
+def test_what_is_known_alike_in_every_row_is_planned_on_the_host() -> None:
+    known = torch.tensor([[-1, 5, 5, -1, -1, 5], [-1, 4, 4, -1, -1, 4]])
+    assert common_known_runs(known) == [0, 2, 1, 0, 0, 1]
+    assert common_known_runs(torch.full((3, 4), -1)) == [0] * 4
+    known[1, 3] = 2
+    assert common_known_runs(known) is None

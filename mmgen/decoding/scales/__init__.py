@@ -1,0 +1,34 @@
+"""Decoders of families that write scale by scale. A new file with a `Decoder` in it is found by itself."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from mmgen.decoding.options import construct, discover
+from mmgen.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from mmgen.decoding.decoder import Decoder
+
+
+@functools.cache
+def decoders() -> dict[str, type[Decoder]]:
+    """All decoders of scales by name."""
+    from mmgen.decoding.decoder import Decoder
+
+    return discover(__name__, Decoder)
+
+
+def make(decoder: str | Decoder, **options: Any) -> Decoder:
+    """A decoder of scales by name, with options; a decoder is returned as it is.
+
+    Raises:
+        UnknownNameError: no such decoder has that name.
+        OptionError: it has no such option, or the value is out of range.
+    """
+    if not isinstance(decoder, str):
+        return decoder
+    if decoder not in decoders():
+        raise UnknownNameError("decoder of scales", decoder, decoders())
+    return construct(decoders()[decoder], options)
