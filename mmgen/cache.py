@@ -114,6 +114,27 @@ class KVCache:
         self._hide(~visible[..., : self._readable], slots)
         self._written = self._index(slots)
 
+    def open_block(self, start: int, length: int, visible: Tensor | None = None) -> None:
+        """Prepares one forward of new tokens in the same slots of every row; the rows end behind them.
+
+        What is read ends there, too, so that tokens which see each other and all before them need no mask.
+
+        Args:
+            start: the first of their slots.
+            length: how many they are.
+            visible: bool [length, start + length], the slots each of them may read, its own among them; None
+                lets each read all. Hidden ones stay hidden.
+        """
+        slots = self._slot_index[start : start + length].expand(self.rows, -1)
+        self._read(start + length)
+        self.mask = None
+        if visible is None and self._padding is not None:
+            visible = torch.ones(length, start + length, dtype=torch.bool, device=slots.device)
+        if visible is not None:
+            self._hide(~visible[None], slots)
+        self._written = self._index(slots)
+        self.lengths = torch.full_like(self.lengths, start + length)
+
     def _hide(self, hidden: Tensor, slots: Tensor) -> None:
         """Makes the mask of queries in slots [R, L] from what is hidden from them, bool [R or 1, L, S']."""
         if self._padding is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
+
+from mmgen.errors import SizeError
 
 
 @dataclass(frozen=True)
@@ -87,3 +91,56 @@ class Tree:
 
     def __len__(self) -> int:
         return len(self.parents)
+
+
+@dataclass(frozen=True)
+class ScaleLayout:
+    """Squares of codes from coarse to fine, one behind the other, each read row by row.
+
+    Attributes:
+        sizes: codes of a side, for every scale.
+
+    Raises:
+        SizeError: a size is not positive, or there are fewer than two.
+    """
+
+    sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) < 2 or any(type(size) is not int or size < 1 for size in self.sizes):
+            raise SizeError(f"scales of {list(self.sizes)} codes a side", "two or more positive whole numbers")
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens up to the end of each scale."""
+        return tuple(accumulate(size * size for size in self.sizes))
+
+    @property
+    def length(self) -> int:
+        """Tokens of one picture, N."""
+        return self.ends[-1]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the finest scale."""
+        return self.sizes[-1], self.sizes[-1]
+
+    def span(self, scales: range) -> slice:
+        """Where consecutive scales stand on the line."""
+        ends = (0, *self.ends)
+        return slice(ends[scales.start], ends[scales.stop])
+
+    def levels(self) -> Tensor:
+        """The scale of each token: int64 [N]."""
+        areas = torch.tensor([size * size for size in self.sizes])
+        return torch.arange(len(self.sizes)).repeat_interleave(areas)
+
+    def flatten(self, codes: Sequence[Tensor]) -> Tensor:
+        """The squares [B, size, size] of all scales to tokens [B, N]."""
+        return torch.cat([square.flatten(1) for square in codes], dim=1)
+
+    def unflatten(self, tokens: Tensor) -> list[Tensor]:
+        """Tokens [B, N], or those of the first scales alone, to the squares [B, size, size] of their scales."""
+        areas = [size * size for size, end in zip(self.sizes, self.ends, strict=True) if end <= tokens.shape[1]]
+        squares = zip(tokens.split(areas, dim=1), self.sizes, strict=False)
+        return [square.unflatten(1, (size, size)) for square, size in squares]

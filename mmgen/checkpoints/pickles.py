@@ -22,8 +22,8 @@ from torch import Tensor
 from mmgen.checkpoints.stored import Entry, Held, Stored, listed
 from mmgen.errors import WeightsError
 
-CONTAINERS = ("model", "module", "state_dict")
-"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning."""
+CONTAINERS = ("model", "module", "state_dict", "trainer", "var_wo_ddp")
+"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning; VAR's has one in another."""
 
 DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
@@ -208,13 +208,21 @@ def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
     """The state dict of a checkpoint: the content itself, or what lies in it under a usual name."""
-    inside = [content[key] for key in CONTAINERS if key in content] if isinstance(content, Mapping) else []
-    for candidate in (content, *inside):
+    for candidate in _candidates(content):
         if _is_state_dict(candidate):
             return dict(candidate)
     holds = f"the keys {listed(map(str, content))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
     needed = f"tensors by name are needed, alone or under {', '.join(CONTAINERS)}"
     raise WeightsError(path, f"holds {holds}", needed)
+
+
+def _candidates(content: Any) -> Iterator[Any]:
+    """The content itself, then what lies in it under a usual name, at any depth."""
+    yield content
+    if isinstance(content, Mapping):
+        for key in CONTAINERS:
+            if key in content:
+                yield from _candidates(content[key])
 
 
 def _is_state_dict(candidate: object) -> bool:

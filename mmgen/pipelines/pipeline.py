@@ -28,6 +28,7 @@ PIPELINES = {
     "Emu3Pipeline": "mmgen.pipelines.emu3",
     "ChameleonPipeline": "mmgen.pipelines.chameleon",
     "LuminaMGPT2Pipeline": "mmgen.pipelines.lumina_mgpt2",
+    "VARPipeline": "mmgen.pipelines.var",
 }
 """Modules of the pipeline classes that a `model_index.json` may name."""
 

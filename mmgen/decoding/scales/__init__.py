@@ -1,4 +1,4 @@
-"""Decoders of families that write scale by scale. A new file with a `Decoder` in it is found by itself."""
+"""Decoders of families that write scale by scale. A new file with a `ScaleDecoder` in it is found by itself."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mmgen.decoding.options import construct, discover
 from mmgen.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from mmgen.decoding.decoder import Decoder
+    from mmgen.decoding.scales.decoder import ScaleDecoder
 
 
 @functools.cache
-def decoders() -> dict[str, type[Decoder]]:
+def decoders() -> dict[str, type[ScaleDecoder]]:
     """All decoders of scales by name."""
-    from mmgen.decoding.decoder import Decoder
+    from mmgen.decoding.scales.decoder import ScaleDecoder
 
-    return discover(__name__, Decoder)
+    return discover(__name__, ScaleDecoder)
 
 
-def make(decoder: str | Decoder, **options: Any) -> Decoder:
+def make(decoder: str | ScaleDecoder, **options: Any) -> ScaleDecoder:
     """A decoder of scales by name, with options; a decoder is returned as it is.
 
     Raises:

@@ -9,26 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmgen.decoding.decoder import Decoder, Generation
 from mmgen.decoding.options import Law, option
+from mmgen.decoding.scales.decoder import ScaleDecoder, ScaleGeneration
 from mmgen.errors import OptionError
 from mmgen.rng import Purpose, Rng, race
 from mmgen.sessions.scales import ScaleSession
 
 
 @dataclass
-class ScaleGeneration(Generation):
-    """Pictures as far as they are written.
-
-    Attributes:
-        features: float32 [B, C, h, w], the sum of the scales so far, which `decode_features` makes a picture of.
-    """
-
-    features: Tensor
-
-
-@dataclass
-class ScaleWise(Decoder):
+class ScaleWise(ScaleDecoder):
     """Draws all codes of a scale at once, given those of smaller scales.
 
     The noise of a position is fixed by seed and position. So two models with the same weights draw, wherever the
@@ -48,7 +37,6 @@ class ScaleWise(Decoder):
     name = "scale-wise"
     law: ClassVar[Law] = "exact"
     paper = "VAR, Tian et al. 2024, arXiv 2404.02905; handover: CoDe, Chen et al. 2025, arXiv 2411.17787"
-    seeded = True
 
     handover: int = option(0, "scale from which on the draft model draws; 0 is never", minimum=0, maximum=63)
     unguided: int = option(0, "last scales drawn without guidance", minimum=0, maximum=64)
@@ -61,7 +49,7 @@ class ScaleWise(Decoder):
             self.law = "heuristic"  # type: ignore[misc]
 
     def drawn(self, scales: int) -> int:
-        """How many of so many scales are drawn.
+        """How many of so many scales are drawn, the first ones.
 
         Raises:
             OptionError: none is.
@@ -76,9 +64,9 @@ class ScaleWise(Decoder):
         session.open(writers, self.unguided)
         evaluations = [0, 0]
         while not session.finished:
-            scale, known = session.scale, session.known_here()
-            if bool((known >= 0).all()):
-                session.write(known)
+            scale = session.scale
+            if session.is_known:
+                session.write(session.known_here())
             else:
                 evaluations[writers[scale]] += 1
                 self._draw(session, rng)
