@@ -176,10 +176,9 @@ def parse_options(given: Mapping[str, str], decoder: str | None, pipe: Any) -> d
     Raises:
         UnknownNameError: there is no such decoder.
     """
-    from mmgen import decoding
     from mmgen.decoding.options import read_value
 
-    kind = decoding.make(decoder) if decoder is not None else pipe.decoder
+    kind = pipe.algorithms.make(decoder) if decoder is not None else pipe.decoder
     types = {option["name"]: option["type"] for option in kind.describe()["options"]}
     return {name: read_value(value, types.get(name, "str")) for name, value in given.items()}
 

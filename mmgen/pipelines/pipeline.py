@@ -47,6 +47,10 @@ class Pipeline(DiffusionPipeline):
     component_types: ClassVar[dict[str, type]]
     medium: ClassVar[str]
     family: ClassVar[str]
+    algorithms: ClassVar[Any] = decoding
+    """The package of the decoders that suit the family: it has `decoders` and `make`."""
+    decoder_type: ClassVar[Any] = Decoder
+    """What they have in common."""
     backbones: ClassVar[tuple[str, ...]]
     """Components whose linear layers `quantise` keeps in fewer bits."""
     _revision: tuple[tuple, str] | None = None
@@ -75,7 +79,7 @@ class Pipeline(DiffusionPipeline):
             if name not in components and (name not in cls._optional_components or place.is_dir()):
                 components[name] = _load_component(kind, place, dtype)
         if "decoder" not in components:
-            components["decoder"] = _load_decoder(folder / "decoder")
+            components["decoder"] = cls._load_decoder(folder / "decoder")
         pipe = cls(**components, sampling=index.get("sampling"))
         pipe.register_to_config(_name_or_path=folder.name)
         return pipe
@@ -149,10 +153,21 @@ class Pipeline(DiffusionPipeline):
         if decoder is None and not options:
             return self.decoder
         if decoder is None:
-            return decoding.make(self.decoder.name, **(self.decoder.options() | (options or {})))
-        if not isinstance(decoder, str | Decoder):
-            raise OptionError("decoder", decoder, f"a decoder or its name: {', '.join(decoding.decoders())}")
-        return decoding.make(decoder, **(options or {}))
+            return self.algorithms.make(self.decoder.name, **(self.decoder.options() | (options or {})))
+        if not isinstance(decoder, str | self.decoder_type):
+            names = ", ".join(self.algorithms.decoders())
+            raise OptionError("decoder", decoder, f"a decoder or its name: {names}")
+        return self.algorithms.make(decoder, **(options or {}))
+
+    @classmethod
+    def _load_decoder(cls, folder: Path) -> Decoder:
+        config = catalog.read_json(folder / Decoder.config_name)
+        kinds = {kind.__name__: kind for kind in cls.algorithms.decoders().values()}
+        kind = kinds.get(config.get("_class_name", ""))
+        if kind is None:
+            raise UnknownNameError("decoder class", config.get("_class_name"), kinds)
+        options = {key: value for key, value in config.items() if not key.startswith("_")}
+        return cls.algorithms.make(kind.name, **options)
 
 
 def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
@@ -252,12 +267,3 @@ def _digested(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.numel() <= _DIGESTED_WHOLE:
         return tensor
     return tensor[:: tensor.numel() // _DIGESTED_WHOLE * 64]
-
-
-def _load_decoder(folder: Path) -> Decoder:
-    config = catalog.read_json(folder / Decoder.config_name)
-    kinds = {kind.__name__: kind for kind in decoding.decoders().values()}
-    kind = kinds.get(config.get("_class_name", ""))
-    if kind is None:
-        raise UnknownNameError("decoder class", config.get("_class_name"), kinds)
-    return decoding.make(kind.name, **{key: value for key, value in config.items() if not key.startswith("_")})

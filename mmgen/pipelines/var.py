@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base class up in this module)
 from einops import rearrange
 from torch import Tensor
 
-from mmgen import catalog
 from mmgen.backbones.next_scale import NextScaleTransformer
 from mmgen.decoding import scales
-from mmgen.decoding.decoder import Decoder
 from mmgen.decoding.scales.decoder import ScaleDecoder
-from mmgen.errors import OptionError, PromptError, SizeError, UnknownNameError
+from mmgen.errors import OptionError, PromptError, SizeError
 from mmgen.layout import ScaleLayout
 from mmgen.pipelines.output import Statistics
-from mmgen.pipelines.pipeline import Pipeline
 from mmgen.pipelines.raster import Drawing, RasterPipeline, to_pictures
 from mmgen.sessions.scales import ScaleSession
 from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ
@@ -42,6 +38,8 @@ class VARPipeline(RasterPipeline):
     """
 
     family = "next-scale"
+    algorithms: ClassVar[Any] = scales
+    decoder_type = ScaleDecoder
     component_types = {"tokenizer": MultiScaleVQ, "transformer": NextScaleTransformer, "draft": NextScaleTransformer}
     _optional_components = ["draft"]
     model_cpu_offload_seq = "transformer->draft"
@@ -57,22 +55,6 @@ class VARPipeline(RasterPipeline):
         draft: NextScaleTransformer | None = None,
     ) -> None:
         super().__init__(sampling, tokenizer=tokenizer, transformer=transformer, decoder=decoder, draft=draft)
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path, dtype: torch.dtype | None = None, **components: Any) -> Pipeline:
-        """Loads a pipeline from a local folder; see `Pipeline.from_pretrained`."""
-        if "decoder" not in components:
-            components["decoder"] = _load_decoder(catalog.find(str(path)) / "decoder")
-        return super().from_pretrained(path, dtype, **components)
-
-    def choose_decoder(self, decoder: str | Decoder | None, options: dict[str, Any] | None) -> ScaleDecoder:
-        """The decoder of a call: by name with options, an object, or the pipeline's own."""
-        if decoder is None and options:
-            return scales.make(self.decoder.name, **(self.decoder.options() | options))
-        chosen = self.decoder if decoder is None else decoder
-        if not isinstance(chosen, str | ScaleDecoder):
-            raise OptionError("decoder", chosen, f"a decoder of scales or its name: {', '.join(scales.decoders())}")
-        return scales.make(chosen, **(options or {}))
 
     def read(self, prompt: str | int) -> int:
         """A class as a number."""
@@ -145,12 +127,3 @@ class VARPipeline(RasterPipeline):
         if len(values) != len(layout.sizes) or not all(0 <= value <= 10 for value in values):
             raise OptionError("temperatures", given, needed)
         return values
-
-
-def _load_decoder(folder: Path) -> ScaleDecoder:
-    config = catalog.read_json(folder / Decoder.config_name)
-    kinds = {kind.__name__: kind for kind in scales.decoders().values()}
-    kind = kinds.get(config.get("_class_name", ""))
-    if kind is None:
-        raise UnknownNameError("decoder class", config.get("_class_name"), kinds)
-    return scales.make(kind.name, **{key: value for key, value in config.items() if not key.startswith("_")})
