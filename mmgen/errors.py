@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_SHOWN = 120
+"""Characters of a prompt that a message repeats."""
+
 
 class MmgenError(Exception):
     """Base of everything mmgen raises on purpose. On the command line it is one line, never a traceback."""
@@ -14,7 +17,8 @@ class PromptError(MmgenError, ValueError):
     """A prompt a pipeline cannot draw."""
 
     def __init__(self, prompt: str, reason: str, cure: str) -> None:
-        super().__init__(f"prompt {prompt!r}: {reason}; {cure}")
+        shown = prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
+        super().__init__(f"prompt {shown!r}: {reason}; {cure}")
 
 
 class MissingDependencyError(MmgenError, ImportError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -25,7 +26,18 @@ _FROM_STATISTICS = (
     "prompt", "seed", "decoder", "law", "options", "sampling", "conditions", "size", "revision",
     "tokens", "evaluations", "draft_evaluations", "tokens_per_evaluation", "complete",
 )  # fmt: skip
-_TYPES = {"prompt": str, "seed": int, "pipeline": str, "decoder": str, "options": dict, "sampling": dict}
+_TYPES = {
+    "prompt": str,
+    "seed": int,
+    "pipeline": str,
+    "decoder": str,
+    "options": dict,
+    "sampling": dict,
+    "conditions": dict,
+    "size": list,
+}
+_OPTIONAL = ("conditions", "size")
+"""What files of earlier versions do not say."""
 _FLAGS = ("dtype", "device", "weight_bits", "cache_bits")
 _SLUG_LENGTH = 80
 
@@ -114,7 +126,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
         metadata = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         metadata = None
-    if not isinstance(metadata, dict) or any(not isinstance(metadata.get(key), kind) for key, kind in _TYPES.items()):
+    if not isinstance(metadata, dict) or not all(
+        isinstance(metadata.get(key, kind()), kind) and (key in metadata or key in _OPTIONAL)
+        for key, kind in _TYPES.items()
+    ):
         raise OutputError(path, "carries no metadata of mmgen", "give a PNG that `mmgen generate` wrote with metadata")
     return metadata
 
@@ -125,7 +140,7 @@ def command(metadata: Mapping[str, Any]) -> str:
     Args:
         metadata: from `describe` or `read_metadata`.
     """
-    prompt = " ".join(metadata["prompt"].split())
+    prompt = metadata["prompt"]
     flags: list[tuple[str, Any]] = [("pipeline", metadata["pipeline"]), ("seed", metadata["seed"]), ("count", 1)]
     flags.append(("decoder", metadata["decoder"]))
     flags += [("option", f"{name}={json_word(value)}") for name, value in metadata["options"].items()]
@@ -137,7 +152,16 @@ def command(metadata: Mapping[str, Any]) -> str:
     words = [word for name, value in flags for word in (f"--{name}", str(value))]
     # A word that starts with a hyphen is a prompt only behind a double hyphen.
     words = [*words, "--", prompt] if prompt.startswith("-") else [prompt, *words]
-    return shlex.join(["mmgen", "generate", *words])
+    return " ".join(map(_quoted, ["mmgen", "generate", *words]))
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, on one line: with control characters in the form $'...', which bash, zsh and ksh read."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escapes = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    plain = (escapes.get(c, c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode())) for c in word)
+    return f"$'{''.join(plain)}'"
 
 
 def json_word(value: Any) -> str:
@@ -148,11 +172,14 @@ def json_word(value: Any) -> str:
 def file_name(prompt: str, seed: int, line: int | None = None) -> str:
     """A readable name that depends on its arguments only, such as `a-cat-on-a-red-background-7.png`.
 
+    A prompt without Latin letters and digits is told apart by part of a hash.
+
     Args:
         line: number of the prompt in its file, put in front.
     """
     plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_LENGTH].strip("-") or "picture"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_LENGTH].strip("-")
+    slug = slug or f"picture-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}"
     return f"{slug}-{seed}.png" if line is None else f"{line:04d}-{slug}-{seed}.png"
 
 

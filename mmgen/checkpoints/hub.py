@@ -13,7 +13,7 @@ from mmgen.errors import WeightsError
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
 """What is fetched of a repository: configurations, safetensors, and tokenizers of text."""
 
-_PICKLES = ["*.bin"]
+_PICKLES = ["*.bin", "models/7b/*.pth", "tokenizer/*.ckpt"]
 """And where it has no safetensors; they are read without running what is in them."""
 
 _NAME = re.compile(
@@ -33,9 +33,9 @@ def locate(name: str | Path) -> Path:
     Args:
         name: an existing file or folder; or `owner/name` of the Hugging Face Hub, with `@revision` (a branch, a
             tag or a commit) where it is not the newest. Of a repository the configurations, safetensors and text
-            tokenizers are fetched, and its `.bin` files where it has no safetensors. `owner/name:file` fetches one
-            file, which may be a pickle, and the shards of an index. What is in the cache is not fetched again, and
-            is used without a network.
+            tokenizers are fetched; where it has no safetensors, its `.bin` files, or those of Meta's layout.
+            `owner/name:file` fetches one file, which may be a pickle, and the shards of an index. What is in the
+            cache is not fetched again, and is used without a network.
 
     Returns:
         The path given; else the folder of the repository, or the file.

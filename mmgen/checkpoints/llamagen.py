@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmgen.checkpoints.folder import Weightless, fill
+from mmgen.checkpoints.text_encoders import load_t5
 from mmgen.checkpoints.vqgan_keys import from_llamagen
 from mmgen.checkpoints.weights import PICKLES, Weights
 from mmgen.errors import MmgenError, OptionError, WeightsError
@@ -36,6 +37,9 @@ SIZES = {
 
 _DROPPED = re.compile(r"freqs_cis|layers\.\d+\.attention\.kv_cache\..*")
 """Tables and caches that old files hold, which are made anew."""
+
+_LARGEST_SIDE = 4096
+"""Pixels; four times what was published leaves room, and a slip of the keyboard does not fill the memory."""
 
 _BLOCK = {
     "attention_norm.weight": ["attention_norm.weight"],
@@ -121,9 +125,9 @@ def configuration(weights: Weights, heads: int | None = None) -> dict[str, Any]:
     except (KeyError, ValueError) as error:
         raise WeightsError(weights.path, f"lacks {error}", "give a LlamaGen transformer") from error
     known = {(depth, width): count for depth, width, count in SIZES.values()}
-    heads = heads or known.get((layers, size))
-    if heads is None or size % heads:
-        raise OptionError("heads", heads, f"the number of attention heads, a divisor of {size}")
+    heads = known.get((layers, size)) if heads is None else heads
+    if heads is None or heads < 1 or size % (4 * heads):
+        raise OptionError("heads", heads, f"the number of attention heads: {size} channels are shared by them in fours")
     sizes = {"size": size, "layers": layers, "heads": heads, "hidden_size": hidden_size}
     return {"vocabulary_size": vocabulary, **sizes, **condition}
 
@@ -208,22 +212,18 @@ def _grid(path: Path, image_size: int | None, stride: int) -> int:
     if image_size is None and named is None:
         raise OptionError("image_size", None, "the pixels of a side, which the file does not say: 256, 384 or 512")
     pixels = image_size or int(named.group(1))  # type: ignore[union-attr]
-    if pixels % stride or pixels <= 0:
-        raise OptionError("image_size", pixels, f"a multiple of the tokenizer's stride {stride}")
+    if pixels % stride or not 0 < pixels <= _LARGEST_SIDE:
+        raise OptionError("image_size", pixels, f"a multiple of the tokenizer's stride {stride} up to {_LARGEST_SIDE}")
     return pixels // stride
 
 
 def _text_components(folder: Path | str | None, dtype: torch.dtype | None) -> dict[str, Any]:
-    from transformers import AutoTokenizer, T5EncoderModel
+    from transformers import AutoTokenizer
 
     if folder is None:
         raise OptionError("text_encoder", None, "a folder of flan-t5-xl, which reads the captions")
-    given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        encoder = T5EncoderModel.from_pretrained(
-            folder, dtype=dtype or torch.float32, use_safetensors=True, local_files_only=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, **given)
-    except (OSError, ValueError) as error:
-        raise WeightsError(folder, f"is no text encoder ({error})", "give flan-t5-xl with safetensors") from error
-    return {"text_encoder": encoder.eval().requires_grad_(False), "text_tokenizer": tokenizer}
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # its libraries raise of all kinds
+        raise WeightsError(folder, f"holds no text tokenizer ({error})", "give all files of flan-t5-xl") from error
+    return {"text_encoder": load_t5(Path(folder), dtype), "text_tokenizer": tokenizer}

@@ -53,4 +53,10 @@ def recognise(path: Path) -> ModuleType:
         if family.recognise(path):
             return family
     cure = f"give a file or folder as published by one of {', '.join(FAMILIES)}, or a folder that mmgen wrote"
+    files = sorted(file.name for file in path.glob("*") if file.suffix in (".safetensors", *PICKLES))
+    if len(files) > 1:
+        raise WeightsError(path, f"holds {len(files)} weight files", f"give the transformer's: {', '.join(files[:8])}")
+    if path.is_dir() and not files:
+        cure = "give one that does; of a Hub repository of several pickles, name one of its files: owner/name:file"
+        raise WeightsError(path, "holds no weights", cure)
     raise WeightsError(path, "is no checkpoint that mmgen knows", cure)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +36,8 @@ def convert(
 
     Example: mmgen convert c2i_B_256.pt llamagen-b-256
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+    destination = Path(os.path.abspath(destination))
+    if os.path.lexists(destination) and (not destination.is_dir() or any(destination.iterdir())):
         raise OutputError(destination, "exists and is not an empty folder", "give a new name")
     media.check_folder(destination.parent)
     import torch
@@ -60,16 +63,15 @@ def save_whole(pipe: object, destination: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    temporary = destination.with_name(f".{destination.name}.tmp")
+    from safetensors import SafetensorError
+
+    media.make_folder(destination.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
-        media.make_folder(temporary)
+        temporary.chmod(0o755)
         pipe.save_pretrained(temporary)  # type: ignore[attr-defined]
-        if destination.is_dir():
-            destination.rmdir()
-        temporary.rename(destination)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
+        os.replace(temporary, destination)
+    except (OSError, SafetensorError) as error:
         raise OutputError(destination, f"cannot be written ({error})", "free space or choose another place") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

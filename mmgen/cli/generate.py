@@ -81,7 +81,6 @@ def generate(
     name = loading.source(pipeline)
     place = loading.choose_device(device)
     pipe = loading.load(name, dtype, place, weight_bits, cache_bits)
-    check_prompts(lines, pipe.read)
     settings = {
         "decoder": decoder,
         "decoder_options": parse_options(given, decoder, pipe),
@@ -93,9 +92,8 @@ def generate(
         "width": width,
         **conditions,
     }
+    check_prompts(lines, lambda text: pipe.plan(text, seed=0, **settings))
     requests = plan(lines, secrets.randbelow(2**32) if seed is None else seed, count)
-    # Nothing is evaluated yet: this checks every setting before the folder is made.
-    pipe.draw(requests[0].prompt, seed=requests[0].seed, **settings)
     media.make_folder(out)
     if seed is None:
         print(f"seed {requests[0].seed}, chosen at random", file=sys.stderr)

@@ -38,6 +38,8 @@ def bench(
         int,
         typer.Option(metavar="N", min=0, help="Draw N more pictures with each, untimed, and measure their quality."),
     ] = 0,
+    height: Annotated[int | None, typer.Option(help="Pixels; the model's own size by default.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; likewise.")] = None,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG plot of speed-ups.")] = None,
     quality_plot: Annotated[
@@ -56,7 +58,8 @@ def bench(
     from mmgen.evaluation.rows import table
 
     pipe = loading.load(name, device=loading.choose_device(None))
-    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log, quality, texts)
+    size = {name: value for name, value in (("height", height), ("width", width)) if value is not None}
+    rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log, quality, texts, size)
     if plot is not None:
         from mmgen.evaluation.plot import draw
 

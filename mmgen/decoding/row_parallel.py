@@ -27,7 +27,8 @@ class RowParallel(Decoder):
 
     The first token of a row follows the last one of the row above, which may not be drawn yet. Then the
     newest token of the row above stands in for it, as in the authors' code for LlamaGen: only the first token of
-    the row sees it, and the true one is read as soon as it is drawn.
+    the row sees it, and the true one is read as soon as it is drawn. Where the last one is known, such as the end of a
+    row, nothing stands in for it.
 
     Deviations: the window is fixed; the paper also lets it grow row by row, until the law of a row's first
     token changes little (section 3.3). Known tokens are read where they stand and cost no evaluation of
@@ -141,7 +142,7 @@ class _Frontier:
     def _due(self) -> tuple[Tensor, Tensor, Tensor]:
         """What is read now, bool; where it draws, bool; and the places whose tokens are read."""
         counts, begun = self._counts[..., None], self._begun[..., None]
-        true = pad(self._counts[:, :-1] == self._layout.width, (1, 0), value=True)
+        true = pad((self._counts[:, :-1] == self._layout.width) | self._known[:, :-1, -1], (1, 0), value=True)
         stands_in = ~true & (self._counts == 0)
         due = begun & (self._columns <= counts) & ~self._present
         due[..., 0] &= true | stands_in

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
@@ -41,6 +41,7 @@ def run(
     log: Callable[[str], None] | None = None,
     quality_pictures: int = 0,
     captions: Sequence[str] | None = None,
+    size: Mapping[str, int] | None = None,
 ) -> list[Row]:
     """Compares decoders on the same prompts, with the pipeline's default sampling.
 
@@ -62,6 +63,7 @@ def run(
         log: called with a line whenever something has been measured.
         quality_pictures: pictures to draw besides with each decoder, untimed, for adherence and the distances
             of `mmgen.evaluation.quality.Quality`; 0 for none, a few hundred before differences show.
+        size: `height` and `width` in pixels, of pipelines that draw several.
         captions: the prompts, used in turn, and judged by speed alone; None takes captions of scenes kept out of
             training, which pipelines of scenes alone understand.
 
@@ -81,7 +83,7 @@ def run(
     pipe = open_pipeline(pipeline)
     entrants = choose_entrants(pipe.decoder, decoders)
     sizes = sorted(set(batches))
-    work = _work(pipe, captions, max(-(-prompts // size) * size for size in sizes), seed)
+    work = _work(pipe, captions, max(-(-prompts // batch) * batch for batch in sizes), seed, size or {})
     if quality_pictures and work.scenes is None:
         raise OptionError("quality_pictures", quality_pictures, "0: only pictures of scenes can be judged")
     measured = None
@@ -107,17 +109,18 @@ class _Work:
 
     prompts: list[str]
     scenes: list[Scene] | None
+    size: Mapping[str, int]
 
 
-def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int) -> _Work:
+def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int, size: Mapping[str, int]) -> _Work:
     if captions is not None:
         texts = [caption for _, caption in zip(range(count), itertools.cycle(captions), strict=False)]
         for text in texts:
-            pipe.read(text)
-        return _Work(texts, None)
+            pipe.plan(text, seed=0, **size)
+        return _Work(texts, None, size)
     grammar = adherence.grammar_of(pipe)
     scenes = adherence.held_out_scenes(count, seed, grammar.objects)
-    return _Work([grammar.describe(scene) for scene in scenes], scenes)
+    return _Work([grammar.describe(scene) for scene in scenes], scenes, size)
 
 
 def open_pipeline(pipeline: Any) -> Any:
@@ -207,11 +210,10 @@ def _take_time(
 
 
 def _draw(pipe: Any, trial: _Trial, work: _Work, seed: int, start: int) -> tuple[float, list, list]:
-    part = range(start, start + trial.batch)
+    part = slice(start, start + trial.batch)
+    seeds = list(range(seed + part.start, seed + part.stop))
     started = time.perf_counter()
-    output = pipe(
-        work.prompts[start : start + trial.batch], seed=[seed + index for index in part], decoder=trial.decoder
-    )
+    output = pipe(work.prompts[part], seed=seeds, decoder=trial.decoder, **work.size)
     if pipe.device.type == "cuda":
         torch.cuda.synchronize(pipe.device)
     seconds = time.perf_counter() - started

@@ -16,7 +16,7 @@ from mmgen.backbones.llamagen import LlamaGenTransformer
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import MissingDependencyError, PromptError
 from mmgen.layout import RasterLayout
-from mmgen.pipelines.raster import RasterPipeline
+from mmgen.pipelines.raster import Drawing, RasterPipeline
 from mmgen.tokenizers.vqgan import VQGAN
 
 
@@ -74,9 +74,19 @@ class LlamaGenPipeline(RasterPipeline):
                 raise PromptError(str(prompt), "is not a caption", "give a text")
             return prompt.strip()
         words = str(prompt).strip()
-        if not (words.isascii() and words.isdigit()) or int(words) >= classes:
+        if not (words.isascii() and words.isdigit() and len(words) < 10) or int(words) >= classes:
             raise PromptError(str(prompt), "is not a class", f"give a number from 0 to {classes - 1}")
         return int(words)
+
+    def plan(self, prompt: Any, **settings: Any) -> Drawing:
+        """Checks the arguments of a call; evaluates nothing."""
+        drawing = super().plan(prompt, **settings)
+        if self.transformer.config.classes is None and drawing.conditions["clean_caption"]:
+            for caption in drawing.prompts:
+                if not cleaned(caption).strip():
+                    cure = "write it in Latin letters, or give clean_caption=false"
+                    raise PromptError(caption, "is empty once it is cleaned", cure)
+        return drawing
 
     def prompts(
         self,

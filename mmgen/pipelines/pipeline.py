@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from mmgen import catalog, decoding
 from mmgen.cache import CACHE_BITS
 from mmgen.checkpoints import hub, published
 from mmgen.checkpoints.folder import load_model
+from mmgen.checkpoints.text_encoders import load_t5
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, UnknownNameError, WeightsError
 from mmgen.quantisation import is_quantised, plain_tensors, quantise
@@ -73,6 +74,7 @@ class Pipeline(DiffusionPipeline):
         index = catalog.read_json(folder / "model_index.json")
         if index.get("_class_name") != cls.__name__:
             raise UnknownNameError("pipeline class", index.get("_class_name"), [cls.__name__])
+        cls._check_components(components)
         shared = catalog.describe(folder)["shared"]
         for name, kind in cls.component_types.items():
             place = _component_folder(folder, name, shared)
@@ -80,9 +82,23 @@ class Pipeline(DiffusionPipeline):
                 components[name] = _load_component(kind, place, dtype)
         if "decoder" not in components:
             components["decoder"] = cls._load_decoder(folder / "decoder")
-        pipe = cls(**components, sampling=index.get("sampling"))
+        sampling = index.get("sampling") or {}
+        try:
+            pipe = cls(**components, sampling=sampling)
+        except TypeError as error:
+            cure = "give a complete model folder"
+            raise WeightsError(folder / "model_index.json", f"has a sampling of {sampling!r}", cure) from error
         pipe.register_to_config(_name_or_path=folder.name)
         return pipe
+
+    @classmethod
+    def _check_components(cls, given: Mapping[str, Any]) -> None:
+        kinds = cls.component_types | {"decoder": cls.decoder_type}
+        for name, value in given.items():
+            if name not in kinds:
+                raise OptionError(name, value, f"one of {', '.join(kinds)}: a folder of ours says everything else")
+            if value is not None and not isinstance(value, kinds[name]):
+                raise OptionError(name, value, f"a {kinds[name].__name__} in place of the folder's")
 
     def quantise(self, bits: int = 8) -> Pipeline:
         """Keeps the weights of the backbones' linear layers in 8 bits; see `mmgen.quantisation.quantise`.
@@ -252,12 +268,11 @@ def _load_component(kind: type, place: Path, dtype: torch.dtype | None) -> Any:
     """A model or a text tokenizer from its folder; nothing is fetched, and no code of the folder's is run."""
     if issubclass(kind, ModelMixin):
         return load_model(kind, place, dtype)
-    given: dict[str, Any] = {"local_files_only": True}
     if issubclass(kind, torch.nn.Module):
-        given |= {"dtype": dtype or torch.float32, "use_safetensors": True}
+        return load_t5(place, dtype)
     try:
-        return kind.from_pretrained(place, **given)  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:
+        return kind.from_pretrained(place, local_files_only=True)  # type: ignore[attr-defined]
+    except Exception as error:  # its libraries raise of all kinds
         raise WeightsError(place, f"does not hold a {kind.__name__} ({error})", "give a complete folder") from error
 
 

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,6 +79,7 @@ class RasterPipeline(Pipeline):
 
     def __init__(self, sampling: Mapping[str, Any] | None = None, **components: Any) -> None:
         super().__init__()
+        _check_codes(**components)
         self.register_modules(**components)
         self.register_to_config(sampling=Sampling(**(sampling or {})).to_dict())
         self._interrupt = False
@@ -373,9 +375,13 @@ class RasterPipeline(Pipeline):
         ]
 
     def _said(self, conditions: Mapping[str, Any]) -> dict[str, str]:
-        """What was said in words, other than the defaults."""
-        changed = {name: value for name, value in conditions.items() if value != self.condition_defaults[name]}
-        return {name: str(value) for name, value in changed.items() if isinstance(value, str | bool | int | float)}
+        """What was said other than the defaults."""
+        said = ((name, value) for name, value in conditions.items() if not self._is_default(name, value))
+        return {name: _in_words(value) for name, value in said}
+
+    def _is_default(self, name: str, value: Any) -> bool:
+        default = self.condition_defaults[name]
+        return value is default or (isinstance(value, str | bool | int | float) and value == default)
 
     def _written(self, drawing: Drawing) -> tuple[Tensor, Tensor]:
         """Tokens [B, N] with 0 where none is committed yet, and where they are: bool [B, N]."""
@@ -395,6 +401,29 @@ class RasterPipeline(Pipeline):
         if bool((known < -1).any()) or bool((known >= codes).any()):
             raise OptionError("known", "codes out of range", f"-1 where free, else 0 to {codes - 1}")
         return layout.known(known).expand(batch, -1)
+
+
+def _in_words(value: Any) -> str:
+    """A condition as files and commands hold it: the full path of a file, and of an object only that there was one."""
+    if isinstance(value, str | bool | int | float):
+        return str(Path(value).resolve()) if isinstance(value, str) and _is_file(value) else str(value)
+    return f"<{type(value).__name__}>"
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_codes(tokenizer: Any, transformer: Any, draft: Any = None, **others: Any) -> None:
+    """Refuses a tokenizer or a draft of other codes."""
+    codes = len(tokenizer.codebook)
+    for name, model in (("transformer", transformer), ("draft", draft)):
+        written = codes if model is None else model.config.get("codes", model.vocabulary_size)
+        if written != codes:
+            raise OptionError(name, f"a model of {written} codes", f"one of {codes} codes, as the tokenizer has")
 
 
 def _truth(name: str, value: Any) -> bool:

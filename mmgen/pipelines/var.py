@@ -59,7 +59,7 @@ class VARPipeline(RasterPipeline):
     def read(self, prompt: str | int) -> int:
         """A class as a number."""
         words, classes = str(prompt).strip(), self.transformer.config.classes
-        if not (words.isascii() and words.isdigit()) or int(words) >= classes:
+        if not (words.isascii() and words.isdigit() and len(words) < 10) or int(words) >= classes:
             raise PromptError(str(prompt), "is not a class", f"give a number from 0 to {classes - 1}")
         return int(words)
 

@@ -65,7 +65,7 @@ def test_repositories_are_fetched(calls, tmp_path, name, call):
 
 def test_pickles_are_fetched_where_there_are_no_safetensors(calls):
     locate("deepseek-ai/Janus-Pro-1B")
-    assert [patterns for _, _, patterns in calls] == [PATTERNS, ["*.bin"]]
+    assert [patterns for _, _, patterns in calls] == [PATTERNS, ["*.bin", "models/7b/*.pth", "tokenizer/*.ckpt"]]
 
 
 @pytest.mark.parametrize("folder", ["", "llm/"])

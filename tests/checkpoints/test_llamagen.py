@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,12 +18,12 @@ from mmgen.backbones.llamagen import LlamaGenTransformer
 from mmgen.checkpoints import llamagen
 from mmgen.checkpoints.folder import Weightless
 from mmgen.checkpoints.weights import Weights
+from mmgen.cli import main
 from mmgen.errors import OptionError, WeightsError
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
 from mmgen.sessions.raster import RasterSession
 
-CLASSES = ("c2i.safetensors", "c2i_ddp.pt", "c2i_fsdp.pt", "c2i_deepspeed.pt")
 CASES = {
     "c2i_greedy_cfg1": Sampling(temperature=0),
     "c2i_greedy_cfg4": Sampling(temperature=0, guidance=4.0),
@@ -101,12 +102,13 @@ def test_teacher_forced_logits_are_the_authors(folder: Path) -> None:
     torch.testing.assert_close(logits, case["logits"], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_every_published_kind_of_file_is_read(folder: Path, name: str) -> None:
-    if not (folder / name).is_file():
-        pytest.skip(f"needs {folder / name}")
-    reference = transformer(folder / "c2i.safetensors").state_dict()
-    state = transformer(folder / name).state_dict()
+@pytest.mark.parametrize("name", ["c2i_ddp.pt", "c2i_fsdp.pt", "deepspeed", "lightning"])
+def test_every_published_kind_of_file_is_read(folder: Path, tmp_path: Path, name: str) -> None:
+    reference, path = load_file(folder / "c2i.safetensors"), folder / name
+    if not path.suffix:
+        path = tmp_path / f"{name}.pt"
+        torch.save({{"deepspeed": "module", "lightning": "state_dict"}[name]: reference}, path)
+    state, reference = transformer(path).state_dict(), transformer(folder / "c2i.safetensors").state_dict()
     assert state.keys() == reference.keys() and all(torch.equal(state[key], reference[key]) for key in state)
 
 
@@ -203,3 +205,39 @@ def test_what_the_file_does_not_say_is_asked_for(folder: Path, tmp_path: Path) -
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="no checkpoint that mmgen knows"):
         mmgen.load(str(tmp_path / "other.safetensors"))
+
+
+def test_slips_of_the_keyboard_are_refused(folder: Path, tmp_path: Path) -> None:
+    file, given = str(folder / "c2i.safetensors"), {"tokenizer": folder / "vq16.pt", "image_size": 64, "heads": 4}
+    for heads in (-4, 0, 3, 32):
+        with pytest.raises(OptionError, match="shared by them in fours"):
+            mmgen.load(file, **(given | {"heads": heads}))
+    with pytest.raises(OptionError, match="up to 4096"):
+        mmgen.load(file, **(given | {"image_size": 1_600_000}))
+    for name in ("c2i_B_256.safetensors", "vq_ds16_c2i.safetensors"):
+        save_file(load_file(file), tmp_path / name)
+    with pytest.raises(WeightsError, match="give the transformer's: c2i_B_256"):
+        mmgen.load(str(tmp_path))
+
+
+def test_convert_writes_a_whole_folder_or_none(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["--tokenizer", str(folder / "vq16.pt"), "--image-size", "64", "--heads", "4"]
+    convert = ["convert", str(folder / "c2i.safetensors")]
+    (tmp_path / ".new.tmp").mkdir()
+    assert main([*convert, str(tmp_path / "new"), *given]) == 0
+    assert mmgen.load(str(tmp_path / "new"))("3", seed=1).images
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new.tmp", "new"]
+    assert main([*convert, str(tmp_path / "new"), *given]) == 1
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main([*convert, ".", *given]) == 0 and (tmp_path / "empty" / "model_index.json").is_file()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert main([*convert, str(tmp_path / "link"), *given]) == 1
+
+    def fail(pipe: object, place: Path) -> None:
+        (Path(place) / "half").write_text("of it")
+        raise SafetensorError("File too large")
+
+    monkeypatch.setattr("mmgen.pipelines.pipeline.Pipeline.save_pretrained", fail)
+    assert main([*convert, str(tmp_path / "other"), *given]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new.tmp", "empty", "link", "new"]

@@ -304,3 +304,9 @@ def test_windows_out_of_range_are_refused() -> None:
     for window in (0, 257, 2.5):
         with pytest.raises(OptionError, match="window"):
             decoding.make("row-parallel", window=window)
+
+
+def test_nothing_stands_in_for_a_known_end_of_a_row() -> None:
+    layout = RasterLayout(3, 4, row_end=9)
+    for step in schedule(layout, 2, layout.known() >= 0):
+        assert torch.equal(step.sources, step.places)

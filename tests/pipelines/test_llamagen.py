@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 import mmgen
 from mmgen import decoding
 from mmgen.backbones.llamagen import LlamaGenTransformer
-from mmgen.errors import MissingDependencyError, OptionError, PromptError
+from mmgen.cli import main
+from mmgen.errors import MissingDependencyError, OptionError, PromptError, WeightsError
 from mmgen.pipelines.llamagen import LlamaGenPipeline, cleaned, move_to_end
 from mmgen.tokenizers.vqgan import VQGAN
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -150,3 +151,39 @@ def test_saved_and_loaded(by_class: LlamaGenPipeline, by_caption: LlamaGenPipeli
         assert again.revision == pipe.revision
         assert pipe(prompt, seed=1).images[0].tobytes() == again(prompt, seed=1).images[0].tobytes()
         assert (again.draft is None) == (pipe.draft is None)
+
+
+def test_captions_that_cleaning_empties_are_refused_by_their_line(
+    by_caption: LlamaGenPipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_caption.save_pretrained(tmp_path / "pipe")
+    (tmp_path / "prompts.txt").write_text("a red apple\n一只猫\n", encoding="utf-8")
+    words = ["generate", "--pipeline", str(tmp_path / "pipe"), "--prompts", str(tmp_path / "prompts.txt")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    assert "line 2" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert main([*words, "--out", str(tmp_path / "out"), "--condition", "clean_caption=false"]) == 0
+
+
+def test_an_incomplete_text_encoder_is_refused(by_caption: LlamaGenPipeline, tmp_path: Path) -> None:
+    by_caption.save_pretrained(tmp_path)
+    file = tmp_path / "text_encoder" / "model.safetensors"
+    state = load_file(file)
+    whole = mmgen.load(str(tmp_path))
+    assert whole.text_encoder.encoder.embed_tokens.weight is whole.text_encoder.shared.weight
+    missing = next(name for name in state if "relative_attention_bias" in name)
+    save_file({name: tensor for name, tensor in state.items() if name != missing}, file, {"format": "pt"})
+    with pytest.raises(WeightsError, match="relative_attention_bias"):
+        mmgen.load(str(tmp_path))
+    save_file(state | {missing: torch.zeros(2, 2)}, file, {"format": "pt"})
+    with pytest.raises(WeightsError, match="has shape"):
+        mmgen.load(str(tmp_path))
+
+
+def test_parts_that_do_not_belong_together_are_refused(by_class: LlamaGenPipeline, tmp_path: Path) -> None:
+    other = VQGAN(codebook_size=32, latent_channels=32, channels=32, multipliers=(1, 1), blocks=1)
+    with pytest.raises(OptionError, match="a model of 64 codes"):
+        LlamaGenPipeline(other, by_class.transformer, by_class.decoder)
+    by_class.save_pretrained(tmp_path)
+    for given, words in (({"image_size": 64}, "image_size"), ({"tokenizer": "vq.pt"}, "VQGAN")):
+        with pytest.raises(OptionError, match=words):
+            mmgen.load(str(tmp_path), **given)

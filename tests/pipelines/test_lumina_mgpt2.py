@@ -103,7 +103,7 @@ def test_the_upper_half_is_read_and_the_lower_drawn(pipe, theirs, their_tokenize
     out = pipe("a red cat", task="depth-to-image", image=picture, **PANEL, **GREEDY, output_type="latent")
     assert torch.equal(out.images, expected)
     assert out.statistics[0].tokens == 64 and out.statistics[0].size == (32, 32)
-    assert out.statistics[0].conditions == {"task": "depth-to-image"}
+    assert out.statistics[0].conditions == {"task": "depth-to-image", "image": "<Image>"}
     picture.save(tmp_path / "depth.png")
     again = pipe("a red cat", task="depth-to-image", image=str(tmp_path / "depth.png"), **PANEL, **GREEDY)
     assert again.statistics[0].conditions["image"] == str(tmp_path / "depth.png")
