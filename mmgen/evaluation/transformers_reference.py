@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import time
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,8 @@ from mmgen.backbones.language import LanguageTransformer
 from mmgen.checkpoints import language_configs, language_keys
 from mmgen.decoding.autoregressive import Autoregressive
 from mmgen.errors import OptionError, UnknownNameError
-from mmgen.evaluation.baseline import Comparison, Spread
+from mmgen.evaluation.baseline import Comparison
+from mmgen.evaluation.race import Spread, race, ratio
 from mmgen.layout import RasterLayout
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
@@ -77,28 +78,20 @@ def compare(
     """
     if family not in FAMILIES:
         raise UnknownNameError("family", family, FAMILIES)
-    if repeats < 1:
-        raise OptionError("repeats", repeats, "a whole number, 1 or more")
     if size < 128 or size % 128:
         raise OptionError("size", size, "a multiple of 128")
     contest = FAMILIES[family](size, layers, side, codes)
-    draws = {"ours": contest.ours, "theirs": contest.theirs}
-    seconds: dict[str, list[float]] = {name: [] for name in draws}
-    for repeat in range(-1, repeats):
-        for name in sorted(draws, reverse=bool(repeat % 2)):
-            started = time.perf_counter()
-            draws[name](1.0, repeat + 1)
-            seconds[name].append(time.perf_counter() - started)
-        if log is not None and repeat >= 0:
-            log(f"ours {seconds['ours'][-1]:.2f} s, transformers {seconds['theirs'][-1]:.2f} s")
-    ours, theirs = seconds["ours"][1:], seconds["theirs"][1:]
+    seeds = {name: itertools.count() for name in ("ours", "theirs")}
+    runs = {name: (lambda name=name: getattr(contest, name)(1.0, next(seeds[name]))) for name in seeds}
+    seconds = race(runs, repeats, log=log)
+    ours, theirs = seconds["ours"], seconds["theirs"]
     return Comparison(
         contest.length,
         Spread.of(ours),
         Spread.of(theirs),
         Spread.of([contest.length / taken for taken in ours]),
         Spread.of([contest.length / taken for taken in theirs]),
-        Spread.of([b / a for a, b in zip(ours, theirs, strict=True)]),
+        ratio(seconds, "theirs", "ours"),
         contest.parameters,
         "float32",
     )
