@@ -98,7 +98,7 @@ def read_json(path: Path, missing: dict | None = None) -> dict:
         return missing
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(path, f"cannot be read ({error})", "give a complete model folder") from error
     if not isinstance(value, dict):
         raise WeightsError(path, "is not a JSON object", "give a complete model folder")

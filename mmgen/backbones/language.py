@@ -58,6 +58,7 @@ class LanguageTransformer(ModelMixin, ConfigMixin):
         )
         self._text, self._norms_first = text, norms_first
         self._angles: Tensor | None = None
+        self._angles_up_to(1, torch.empty(0, device="cpu"))  # refuses an unknown kind of positions at once
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -192,13 +193,15 @@ class SharedVocabularyTransformer(LanguageTransformer):
         order: Sequence[int] | None,
         norms_first: bool = True,
     ) -> None:
+        if not 0 <= first_code <= first_code + codes <= text.vocab_size:
+            raise _outside(first_code, codes, text.vocab_size)
         super().__init__(text, layer, codes + (row_end is not None), norms_first)
         if order is not None and len(order) != codes:
             raise OptionError("order", f"{len(order)} numbers", f"{codes}, one for every code")
         words = [first_code + place for place in (range(codes) if order is None else order)]
         words += [] if row_end is None else [row_end]
         if not 0 <= min(words) <= max(words) < text.vocab_size:
-            raise OptionError("first_code", first_code, f"one that keeps words within the {text.vocab_size} there are")
+            raise _outside(first_code, codes, text.vocab_size)
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self._words = torch.tensor(words, device="cpu")
         self._scored = slice(min(words[:codes]), max(words[:codes]) + 1)
@@ -220,6 +223,11 @@ class SharedVocabularyTransformer(LanguageTransformer):
         if self._words.device != tensor.device:
             self._words = self._words.to(tensor.device)
         return self._words
+
+
+def _outside(first_code: int, codes: int, words: int) -> OptionError:
+    needed = f"one that keeps {codes} codes and the word that ends rows within the {words} words there are"
+    return OptionError("first_code", first_code, needed)
 
 
 def attended(attention: Any, x: Tensor, angles: tuple[Tensor, Tensor], cache: KVCache, layer: int) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mmgen.catalog import read_json
-from mmgen.checkpoints.folder import Weightless, fill
+from mmgen.checkpoints.folder import build, described, fill
 from mmgen.checkpoints.language_configs import chameleon, lumina_mgpt
 from mmgen.checkpoints.language_keys import from_chameleon, from_chameleon_official, from_interleaved, norms_per_head
 from mmgen.checkpoints.stored import Entry
@@ -39,6 +39,7 @@ WORDS = 65536
 
 _OFFICIAL = Path("models", "7b")
 _VQ = "model.vqmodel."
+_NO_TEXT = re.compile(r"<racm3:break>|<eoss>|<reserved\d+>|IMGIMG[A-J]+Z")
 
 SAMPLING = {"guidance": 3.0, "temperature": 0.7, "top_p": 0.9}
 """Of Meta's code and Anole's."""
@@ -48,7 +49,7 @@ LUMINA_SAMPLING = {"guidance": 4.0, "top_k": 2000}
 def recognise(path: Path) -> bool:
     """Whether a folder holds a Chameleon, an Anole or a Lumina-mGPT (not 2.0)."""
     config = published_config(path)
-    return (path / _OFFICIAL / "params.json").is_file() or (bool(config) and config.get("vocab_size", WORDS) <= WORDS)
+    return (path / _OFFICIAL / "params.json").is_file() or (bool(config) and vocabulary_size(config) <= WORDS)
 
 
 def published_config(path: Path) -> dict[str, Any]:
@@ -58,6 +59,12 @@ def published_config(path: Path) -> dict[str, Any]:
     except MmgenError:
         return {}
     return config if config.get("model_type") == "chameleon" else {}
+
+
+def vocabulary_size(config: Mapping[str, Any]) -> int:
+    """The words that a configuration says there are; Chameleon's where it says no number."""
+    size = config.get("vocab_size")
+    return size if isinstance(size, int) else WORDS
 
 
 def load(
@@ -88,43 +95,40 @@ def load(
         vqgan = given or load_tokenizer(path / "tokenizer" / "vqgan.ckpt", dtype)
         return ChameleonPipeline(vqgan, transformer, words, decoding.make("jacobi", window=16), SAMPLING)
     config, weights = read_json(path / "config.json"), Weights.open(path)
-    lumina = _is_lumina(config) if lumina is None else lumina
+    with described(path / "config.json", "a Chameleon"):
+        lumina = _is_lumina(config) if lumina is None else lumina
+        arguments = lumina_mgpt(config) if lumina else chameleon(config)
+        unfilled = with_weights(weights.renamed(from_chameleon), arguments)
     vqgan = given or load_tokenizer(weights, dtype)
     return ChameleonPipeline(
         vqgan,
-        load_transformer(weights.renamed(from_chameleon), lumina_mgpt(config) if lumina else chameleon(config), dtype),
+        fill(*unfilled, dtype),
         load_words(path),
         decoding.make("jacobi", window=16),
         LUMINA_SAMPLING if lumina else SAMPLING,
     )
 
 
-def load_transformer(
+def with_weights(
     weights: Weights,
     arguments: Mapping[str, Any],
-    dtype: torch.dtype | None,
     change: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
-) -> ChameleonTransformer:
-    """The transformer of a published folder.
+) -> tuple[ChameleonTransformer, Weights]:
+    """The transformer of a published folder, and what `fill` gives it.
 
     Args:
         weights: under our names.
         arguments: of `ChameleonTransformer`.
-        dtype: type of the weights; None makes them float32.
         change: what is done to a weight, by its name, before its norms are given one for each head.
-
-    Raises:
-        WeightsError: the weights are not those of such a transformer.
     """
     from transformers import ChameleonConfig
 
     from mmgen.backbones.chameleon import ChameleonTransformer
 
+    model = build(ChameleonTransformer, arguments, weights)
     text = ChameleonConfig(**arguments["text_config"])
     heads = (text.num_attention_heads, text.num_key_value_heads)
-    with Weightless():
-        model = ChameleonTransformer(**arguments)
-    return fill(model, changed(weights, lambda name, tensor: norms_per_head(name, change(name, tensor), *heads)), dtype)
+    return model, changed(weights, lambda name, tensor: norms_per_head(name, change(name, tensor), *heads))
 
 
 def load_tokenizer(source: Weights | Path, dtype: torch.dtype | None = None) -> VQGAN:
@@ -147,28 +151,22 @@ def load_tokenizer(source: Weights | Path, dtype: torch.dtype | None = None) -> 
     if not any(name.startswith("decoder.") for name in weights):
         cure = "give a file that has it: tokenizer=.../tokenizer/vqgan.ckpt of Meta's Chameleon"
         raise WeightsError(weights.path, "has no decoder, which turns codes into pictures", cure)
-    config = tokenizer_configuration(weights)
-    with Weightless():
-        model = VQGAN(**config)
-    return fill(model, weights.renamed(lambda name: from_taming(name, len(config["multipliers"]))), dtype)
+    with described(weights.path, "a VQ tokenizer", "give one such as vqgan.ckpt"):
+        config = tokenizer_configuration(weights)
+        weights = weights.renamed(lambda name: from_taming(name, len(config["multipliers"])))
+        model = build(VQGAN, config, weights)
+    return fill(model, weights, dtype)
 
 
 def tokenizer_configuration(weights: Weights) -> dict[str, Any]:
-    """What names and shapes say of a tokenizer under taming-transformers' names.
-
-    Raises:
-        WeightsError: it lacks the tensors that tell.
-    """
-    try:
-        codes, codebook_channels = weights["quantize.embedding.weight"].shape
-        channels = weights["encoder.conv_in.weight"].shape[0]
-        places = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv2\.weight", name) for name in weights]
-        numbers = [(int(place[1]), int(place[2])) for place in places if place]
-        levels, blocks = (1 + max(column) for column in zip(*numbers, strict=True))
-        outputs = [weights[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
-        latent_channels = weights["encoder.conv_out.weight"].shape[0]
-    except (KeyError, ValueError) as error:
-        raise WeightsError(weights.path, f"lacks {error}", "give a VQ tokenizer such as vqgan.ckpt") from error
+    """What names and shapes say of a tokenizer under taming-transformers' names; for use inside `described`."""
+    codes, codebook_channels = weights["quantize.embedding.weight"].shape
+    channels = weights["encoder.conv_in.weight"].shape[0]
+    places = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv2\.weight", name) for name in weights]
+    numbers = [(int(place[1]), int(place[2])) for place in places if place]
+    levels, blocks = (1 + max(column) for column in zip(*numbers, strict=True))
+    outputs = [weights[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
+    latent_channels = weights["encoder.conv_out.weight"].shape[0]
     return {
         "codebook_size": codes,
         "codebook_channels": codebook_channels,
@@ -191,9 +189,18 @@ def load_words(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        words = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise WeightsError(folder, f"holds no text tokenizer ({error})", "fetch its tokenizer.json") from error
+    return _marked(words)
+
+
+def _marked(words: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The same text tokenizer, which knows that the words of codes and structure are no text."""
+    from mmgen.checkpoints.text_tokenizers import mark_special
+
+    mark_special(words.backend_tokenizer, list(filter(_NO_TEXT.fullmatch, words.get_added_vocab())))
+    return words
 
 
 @dataclass(frozen=True)
@@ -253,14 +260,17 @@ def _official(path: Path, dtype: torch.dtype | None) -> tuple[ChameleonTransform
     """Transformer and text tokenizer of a folder in Meta's format."""
     from transformers import PreTrainedTokenizerFast
 
-    text_file = path / "tokenizer" / "text_tokenizer.json"
-    vocabulary = read_json(text_file).get("model", {}).get("vocab", {})
+    text_file, params = path / "tokenizer" / "text_tokenizer.json", path / _OFFICIAL / "params.json"
     weights = Weights.open(_consolidated(path / _OFFICIAL)).renamed(from_chameleon_official)
-    text = _official_config(path / _OFFICIAL / "params.json", weights)
-    size = text["hidden_size"] // text["num_attention_heads"]
-    arguments = chameleon(text | {"vocabulary_map": vocabulary})
-    transformer = load_transformer(weights, arguments, dtype, lambda name, tensor: from_interleaved(name, tensor, size))
-    return transformer, PreTrainedTokenizerFast(tokenizer_file=str(text_file), bos_token="<s>", eos_token="</s>")
+    with described(text_file, "a text tokenizer"):
+        vocabulary = read_json(text_file)["model"]["vocab"]
+        words = PreTrainedTokenizerFast(tokenizer_file=str(text_file), bos_token="<s>", eos_token="</s>")
+    with described(params, "a Chameleon"):
+        text = _official_config(read_json(params), weights)
+        size = text["hidden_size"] // text["num_attention_heads"]
+        arguments = chameleon(text | {"vocabulary_map": vocabulary})
+        transformer = with_weights(weights, arguments, lambda name, tensor: from_interleaved(name, tensor, size))
+    return fill(*transformer, dtype), _marked(words)
 
 
 def _consolidated(folder: Path) -> Path:
@@ -276,27 +286,19 @@ def _consolidated(folder: Path) -> Path:
     raise WeightsError(folder, "does not hold its weights in one consolidated.pth", cure)
 
 
-def _official_config(file: Path, weights: Weights) -> dict[str, Any]:
-    """What `transformers.ChameleonConfig` takes, from Meta's `params.json` and the shapes of the weights.
-
-    Raises:
-        WeightsError: either lacks what tells.
-    """
-    params = read_json(file)
+def _official_config(params: dict[str, Any], weights: Weights) -> dict[str, Any]:
+    """What `transformers.ChameleonConfig` takes, from Meta's `params.json` and the shapes of the weights."""
     params = params | params.get("model", {})
-    try:
-        vocabulary, size = weights["model.embed_tokens.weight"].shape
-        return {
-            "vocab_size": vocabulary,
-            "hidden_size": size,
-            "intermediate_size": weights["model.layers.0.mlp.gate_proj.weight"].shape[0],
-            "num_hidden_layers": params["n_layers"],
-            "num_attention_heads": params["n_heads"],
-            "num_key_value_heads": params.get("n_kv_heads") or params["n_heads"],
-            "rms_norm_eps": params["norm_eps"],
-            "rope_theta": params.get("rope_theta", 10000.0),
-            "swin_norm": params["swin_norm"],
-            "max_position_embeddings": 4096,
-        }
-    except KeyError as error:
-        raise WeightsError(file, f"or the weights lack {error}", "give the files of one Chameleon") from error
+    vocabulary, size = weights["model.embed_tokens.weight"].shape
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": size,
+        "intermediate_size": weights["model.layers.0.mlp.gate_proj.weight"].shape[0],
+        "num_hidden_layers": params["n_layers"],
+        "num_attention_heads": params["n_heads"],
+        "num_key_value_heads": params.get("n_kv_heads") or params["n_heads"],
+        "rms_norm_eps": params["norm_eps"],
+        "rope_theta": params.get("rope_theta", 10000.0),
+        "swin_norm": params["swin_norm"],
+        "max_position_embeddings": 4096,
+    }

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmgen.catalog import read_json
 from mmgen.checkpoints import language_configs
-from mmgen.checkpoints.folder import Weightless, fill
+from mmgen.checkpoints.folder import build, described, fill
 from mmgen.checkpoints.language_keys import from_emu3
 from mmgen.checkpoints.stored import Entry
 from mmgen.checkpoints.weights import Weights
@@ -86,6 +86,7 @@ def load(path: Path, dtype: torch.dtype | None = None, *, tokenizer: Path | str 
         OptionError: the folder needs a tokenizer, and none is given.
     """
     from mmgen import decoding
+    from mmgen.backbones.emu3 import Emu3Transformer
     from mmgen.pipelines.emu3 import Emu3Pipeline
 
     config, weights = read_json(path / "config.json"), Weights.open(path)
@@ -93,30 +94,33 @@ def load(path: Path, dtype: torch.dtype | None = None, *, tokenizer: Path | str 
     if official and tokenizer is None:
         raise OptionError("tokenizer", None, "the folder of BAAI/Emu3-VisionTokenizer, which is not part of this one")
     text_tokenizer = _text_tokenizer(path, official)
-    vq = _own_tokenizer(config, weights, dtype) if tokenizer is None else load_tokenizer(Path(tokenizer), dtype)
+    with described(path / "config.json", "an Emu3"):
+        vq, of_vq = _own_tokenizer(config, weights) if tokenizer is None else _other_tokenizer(Path(tokenizer))
+        weights = weights.renamed(from_emu3)
+        transformer = build(Emu3Transformer, _arguments(config, text_tokenizer, len(vq.codebook)), weights)
     return Emu3Pipeline(
-        vq,
-        _transformer(config, weights, text_tokenizer, len(vq.codebook), dtype),
+        fill(vq, of_vq, dtype),
+        fill(transformer, weights, dtype),
         decoding.make("jacobi", window=16),
         text_tokenizer,
         {"guidance": 3.0, "top_k": 2048},
     )
 
 
-def load_tokenizer(path: Path, dtype: torch.dtype | None = None) -> Emu3VQ:
-    """The tokenizer of pictures from the authors' folder, BAAI/Emu3-VisionTokenizer.
+def _other_tokenizer(path: Path) -> tuple[Emu3VQ, Weights]:
+    """The tokenizer of pictures from the authors' folder, BAAI/Emu3-VisionTokenizer."""
+    from mmgen.tokenizers.emu3_vq import Emu3VQ
 
-    Raises:
-        WeightsError: a file is missing, damaged, or not what it should be.
-    """
     published = read_json(path / "config.json")
     if published.get("model_type") != "Emu3VisionVQ":
         raise WeightsError(path, "is not Emu3's tokenizer of pictures", "give BAAI/Emu3-VisionTokenizer")
-    config = {ours: published[theirs] for theirs, ours in _TOKENIZER_SIZES.items() if theirs in published}
-    if "ch" in published and "ch_mult" in published:
-        config["hidden_size"] = published["ch"] * published["ch_mult"][-1]
-    weights = Weights.open(path).renamed(tokenizer_name)
-    return _filled(config, Weights(weights.path, {name: _as_linear(name, weights[name]) for name in weights}), dtype)
+    renamed = Weights.open(path).renamed(tokenizer_name)
+    weights = Weights(renamed.path, {name: _as_linear(name, renamed[name]) for name in renamed})
+    with described(path / "config.json", "Emu3's tokenizer of pictures"):
+        config = {ours: published[theirs] for theirs, ours in _TOKENIZER_SIZES.items() if theirs in published}
+        if "ch" in published and "ch_mult" in published:
+            config["hidden_size"] = published["ch"] * published["ch_mult"][-1]
+        return build(Emu3VQ, {"vq_config": config}, weights), weights
 
 
 def tokenizer_name(key: str) -> str:
@@ -148,38 +152,20 @@ def _as_linear(name: str, entry: Entry) -> Entry:
     return _Squeezed(entry) if name.endswith("_proj.weight") and entry.shape[2:] == (1, 1) else entry
 
 
-def _own_tokenizer(config: dict[str, Any], weights: Weights, dtype: torch.dtype | None) -> Emu3VQ:
+def _own_tokenizer(config: dict[str, Any], weights: Weights) -> tuple[Emu3VQ, Weights]:
     """The tokenizer among the weights of transformers' format."""
+    from mmgen.tokenizers.emu3_vq import Emu3VQ
+
     part = weights.renamed(
         lambda name: f"vqvae.{name.split('vqmodel.', 1)[1]}" if re.match(r"(model\.)?vqmodel\.", name) else None
     )
-    return _filled(config.get("vq_config") or {}, part, dtype)
+    return build(Emu3VQ, {"vq_config": config.get("vq_config") or {}}, part), part
 
 
-def _filled(config: dict[str, Any], weights: Weights, dtype: torch.dtype | None) -> Emu3VQ:
-    from mmgen.tokenizers.emu3_vq import Emu3VQ
-
-    with Weightless():
-        model = Emu3VQ(config)
-    return fill(model, weights, dtype)
-
-
-def _transformer(
-    config: dict[str, Any], weights: Weights, words: PreTrainedTokenizerFast, codes: int, dtype: torch.dtype | None
-) -> Any:
-    from mmgen.backbones.emu3 import Emu3Transformer
-
-    try:
-        ours = language_configs.emu3(config)
-        first_code, row_end = words.convert_tokens_to_ids([_FIRST_CODE, _ROW_END])
-        ours = {"first_code": first_code, "codes": codes, "row_end": row_end} | ours
-        with Weightless():
-            transformer = Emu3Transformer(**ours)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            weights.path, f"config.json does not describe an Emu3 ({error})", "fetch it again"
-        ) from error
-    return fill(transformer, weights.renamed(from_emu3), dtype)
+def _arguments(config: dict[str, Any], words: PreTrainedTokenizerFast, codes: int) -> dict[str, Any]:
+    """Those of `Emu3Transformer`; what the configuration does not say, the text tokenizer does."""
+    first_code, row_end = words.convert_tokens_to_ids([_FIRST_CODE, _ROW_END])
+    return {"first_code": first_code, "codes": codes, "row_end": row_end} | language_configs.emu3(config)
 
 
 def _text_tokenizer(path: Path, official: bool) -> PreTrainedTokenizerFast:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ModelMixin
@@ -12,10 +14,22 @@ from torch.overrides import TorchFunctionMode
 
 from mmgen.catalog import read_json
 from mmgen.checkpoints.weights import Weights, compare_names, weight_file
-from mmgen.errors import WeightsError
+from mmgen.errors import OptionError, WeightsError
 
 Model = TypeVar("Model", bound=ModelMixin)
 Module = TypeVar("Module", bound=nn.Module)
+
+_PARTS = ("layers", "blocks", "depths", "aligner_layers", "num_hidden_layers", "num_res_blocks")
+"""What configurations call the numbers of parts that are built one by one, each with tensors of its own."""
+
+_LISTED = ("multipliers", "channel_multiplier")
+"""What they call lists with a number for each such part."""
+
+_SIDES = ("vocab_size", "hidden_size", "head_dim", "base_channels", *_LISTED)
+"""What they call numbers of which lists are made, or tensors with values."""
+
+_FEW, _LONGEST, _LARGEST = 64, 2**20, 2**31
+"""Parts that take no time to build, and what is above all sides and above all numbers of all models."""
 
 
 def load_model(kind: type[Model], folder: Path, dtype: torch.dtype | None = None) -> Model:
@@ -30,18 +44,70 @@ def load_model(kind: type[Model], folder: Path, dtype: torch.dtype | None = None
         WeightsError: a file is missing, damaged, in another format, or does not fit the configuration;
             the message names the file and the first keys or shapes that differ.
     """
-    config = read_json(folder / "config.json")
-    try:
-        with Weightless():
-            model = kind.from_config(config)
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        cure = "fetch the folder again or remake it with `mmgen train`"
-        raise WeightsError(folder / "config.json", f"does not describe a {kind.__name__} ({error})", cure) from error
-    file = weight_file(folder)
+    config, file = read_json(folder / "config.json"), weight_file(folder)
     if ".safetensors" not in file.suffixes:
         cure = "give safetensors weights instead"
         raise WeightsError(file, "is a pickle, which can run code when it is opened", cure)
-    return fill(model, Weights.open(file), dtype)
+    weights = Weights.open(file)
+    cure = "fetch the folder again or remake it with `mmgen train`"
+    with described(folder / "config.json", f"a {kind.__name__}", cure):
+        model = build(lambda **config: kind.from_config(config), config, weights)
+    return fill(model, weights, dtype)
+
+
+@contextmanager
+def described(file: Path, what: str, cure: str = "fetch it again") -> Iterator[None]:
+    """Inside, a model is made of what a file says; whatever Python says of a bad file becomes a line with a cure.
+
+    Args:
+        file: the configuration, or the weights whose names and shapes tell.
+        what: it describes, with its article.
+        cure: what to do.
+
+    Raises:
+        WeightsError: the file does not describe such a model.
+    """
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:  # there is no telling what a number out of place leads to
+        reason = f"{error} is missing or unknown" if type(error) is KeyError else str(error) or type(error).__name__
+        short = " ".join(reason.split())[:300]
+        raise WeightsError(file, f"does not describe {what} ({short})", cure) from error
+
+
+def build(kind: Callable[..., Module], config: Mapping[str, Any], weights: Weights) -> Module:
+    """A model without numbers, for `fill`.
+
+    Args:
+        kind: the model's class.
+        config: its arguments.
+        weights: those it is for, under its names.
+
+    Raises:
+        OptionError: a number is too large for these weights; nothing is built then.
+    """
+    _check_numbers(config, weights)
+    with Weightless():
+        return kind(**config)
+
+
+def _check_numbers(config: Mapping[str, Any], weights: Weights) -> None:
+    """Refuses what would take hours and all memory to build, and could never be compared with the weights."""
+    parts = max(len(weights), _FEW)
+    bounds = dict.fromkeys(_SIDES, _LONGEST) | dict.fromkeys(_PARTS, parts)
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_numbers(value, weights)
+            continue
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if name in _LISTED and len(numbers) > parts:
+            raise OptionError(name, f"{len(numbers)} numbers", f"at most {parts}, for {len(weights)} tensors")
+        for number in numbers:
+            if isinstance(number, int) and number > bounds.get(name, _LARGEST):
+                needed = f"at most {bounds.get(name, _LARGEST)}, for {len(weights)} tensors"
+                raise OptionError(name, number, needed)
 
 
 class Weightless(TorchFunctionMode):

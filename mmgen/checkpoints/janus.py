@@ -15,7 +15,7 @@ import torch
 
 from mmgen.catalog import read_json
 from mmgen.checkpoints import language_configs
-from mmgen.checkpoints.folder import Weightless, fill
+from mmgen.checkpoints.folder import build, described, fill
 from mmgen.checkpoints.language_keys import from_janus_official, from_janus_transformers
 from mmgen.checkpoints.llamagen import tokenizer_configuration
 from mmgen.checkpoints.vqgan_keys import from_janus, from_llamagen
@@ -51,16 +51,15 @@ def load(path: Path, dtype: torch.dtype | None = None) -> JanusPipeline:
     from mmgen.checkpoints.text_tokenizers import load_text_tokenizer
     from mmgen.pipelines.janus import BEGIN_OF_IMAGE, BEGIN_OF_TEXT, PADDING, JanusPipeline
 
-    config, weights = read_json(path / "config.json"), Weights.open(path)
+    config, published = read_json(path / "config.json"), Weights.open(path)
     official = _is_official(config)
-    try:
-        with Weightless():
-            transformer = JanusTransformer(**language_configs.janus(config))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(path / "config.json", f"does not describe a Janus ({error})", "fetch it again") from error
+    weights = published.renamed(from_janus_official if official else from_janus_transformers)
+    with described(path / "config.json", "a Janus"):
+        transformer = build(JanusTransformer, language_configs.janus(config), weights)
+        tokenizer = _official_tokenizer(published) if official else _tokenizer(config["vq_config"], published)
     return JanusPipeline(
-        _official_tokenizer(weights, dtype) if official else _tokenizer(config["vq_config"], weights, dtype),
-        fill(transformer, weights.renamed(from_janus_official if official else from_janus_transformers), dtype),
+        fill(*tokenizer, dtype),
+        fill(transformer, weights, dtype),
         decoding.make("jacobi", window=16),
         load_text_tokenizer(path / "tokenizer.json", (BEGIN_OF_TEXT, PADDING, BEGIN_OF_IMAGE)),
         {"guidance": 5.0},
@@ -71,17 +70,17 @@ def _is_official(config: dict[str, Any]) -> bool:
     return config.get("model_type") == "multi_modality" and "gen_vision_config" in config
 
 
-def _official_tokenizer(weights: Weights, dtype: torch.dtype | None) -> VQGAN:
+def _official_tokenizer(published: Weights) -> tuple[VQGAN, Weights]:
     """The VQ-16 of LlamaGen; the authors' configuration says only its name, so that the shapes say its sizes."""
-    part = weights.renamed(_part("gen_vision_model."))
-    return _filled(tokenizer_configuration(part), part.renamed(from_llamagen), dtype)
+    part = published.renamed(_part("gen_vision_model."))
+    return _with_weights(tokenizer_configuration(part), part.renamed(from_llamagen))
 
 
-def _tokenizer(published: dict[str, Any], weights: Weights, dtype: torch.dtype | None) -> VQGAN:
+def _tokenizer(config: dict[str, Any], published: Weights) -> tuple[VQGAN, Weights]:
     from transformers.models.janus.configuration_janus import JanusVQVAEConfig
 
-    sizes = JanusVQVAEConfig.from_dict(published)
-    config = {
+    sizes = JanusVQVAEConfig.from_dict(config)
+    ours = {
         "codebook_size": sizes.num_embeddings,
         "codebook_channels": sizes.embed_dim,
         "latent_channels": sizes.latent_channels,
@@ -89,15 +88,13 @@ def _tokenizer(published: dict[str, Any], weights: Weights, dtype: torch.dtype |
         "multipliers": list(sizes.channel_multiplier),
         "blocks": sizes.num_res_blocks,
     }
-    return _filled(config, weights.renamed(_part("model.vqmodel.")).renamed(from_janus), dtype)
+    return _with_weights(ours, published.renamed(_part("model.vqmodel.")).renamed(from_janus))
 
 
-def _filled(config: dict[str, Any], weights: Weights, dtype: torch.dtype | None) -> VQGAN:
+def _with_weights(config: dict[str, Any], weights: Weights) -> tuple[VQGAN, Weights]:
     from mmgen.tokenizers.vqgan import VQGAN
 
-    with Weightless():
-        model = VQGAN(**config)
-    return fill(model, weights, dtype)
+    return build(VQGAN, config, weights), weights
 
 
 def _part(prefix: str) -> Callable[[str], str | None]:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmgen.catalog import read_json
-from mmgen.checkpoints.chameleon import WORDS, load_tokenizer, load_transformer, load_words, published_config
+from mmgen.checkpoints.chameleon import (
+    WORDS,
+    load_tokenizer,
+    load_words,
+    published_config,
+    vocabulary_size,
+    with_weights,
+)
+from mmgen.checkpoints.folder import described, fill
 from mmgen.checkpoints.language_configs import lumina_mgpt_2
 from mmgen.checkpoints.language_keys import from_chameleon
 from mmgen.checkpoints.weights import Weights
@@ -28,7 +36,7 @@ SAMPLING = {"guidance": 4.0, "top_k": 4096}
 
 def recognise(path: Path) -> bool:
     """Whether a folder holds a Lumina-mGPT 2.0: the architecture of Chameleon with a larger vocabulary."""
-    return published_config(path).get("vocab_size", WORDS) > WORDS
+    return vocabulary_size(published_config(path)) > WORDS
 
 
 def load(
@@ -51,11 +59,13 @@ def load(
     from mmgen.pipelines.lumina_mgpt2 import LuminaMGPT2Pipeline
 
     config, weights = read_json(path / "config.json"), Weights.open(path)
+    with described(path / "config.json", "a Lumina-mGPT 2.0"):
+        transformer = with_weights(weights.renamed(from_chameleon), lumina_mgpt_2(config))
     if tokenizer is None or isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(path / TOKENIZER if tokenizer is None else Path(tokenizer), dtype)
     return LuminaMGPT2Pipeline(
         tokenizer,
-        load_transformer(weights.renamed(from_chameleon), lumina_mgpt_2(config), dtype),
+        fill(*transformer, dtype),
         load_words(path),
         decoding.make("jacobi", window=16),
         SAMPLING,

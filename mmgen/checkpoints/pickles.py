@@ -22,8 +22,11 @@ from torch import Tensor
 from mmgen.checkpoints.stored import Entry, Held, Stored, listed
 from mmgen.errors import WeightsError
 
-CONTAINERS = ("model", "module", "state_dict", "trainer", "var_wo_ddp")
-"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning; VAR's has one in another."""
+CONTAINERS = ("model", "module", "state_dict", "trainer", "ema_parameters", "var_wo_ddp")
+"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning; VAR's has one in another.
+
+Of several the first is taken: averages of the weights before the weights themselves.
+"""
 
 DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),

@@ -14,7 +14,7 @@ from mmgen.checkpoints import hub
 from mmgen.checkpoints.weights import INDEX, PICKLES, Weights
 from mmgen.errors import OptionError, WeightsError
 
-FAMILIES = ("llamagen", "janus", "emu3", "chameleon", "lumina_mgpt2", "var")
+FAMILIES = ("llamagen", "janus", "emu3", "chameleon", "lumina_mgpt2", "distilled", "var")
 """Modules here that read a family; each has `recognise` and `load`."""
 
 

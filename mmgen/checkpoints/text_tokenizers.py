@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,33 @@ def checked(file: Path, tokenizer: Tokenizer, needed: Sequence[str]) -> PreTrain
     missing = [word for word in needed if tokenizer.token_to_id(word) is None]
     if missing:
         raise WeightsError(file, f"has no word {missing[0]!r}", "give the text tokenizer of this model")
+    mark_special(tokenizer, needed)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def mark_special(tokenizer: Tokenizer, words: Sequence[str]) -> None:
+    """Says of words of the vocabulary that they are no text; files need not say it of all."""
+    tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in words])
+
+
+def read_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Words of a text that a user wrote; special ones are not looked for, and their letters read as all others."""
+    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+
+def read_line(tokenizer: PreTrainedTokenizerFast, line: str, special: Sequence[str], text: str) -> list[int]:
+    """Words of a line around a text that a user wrote.
+
+    Args:
+        tokenizer: the text tokenizer.
+        line: has "{text}" where the text stands.
+        special: words of the line that are no text, where the vocabulary has them; in the text they are.
+        text: see `read_text`.
+    """
+    known = {word: number for word in special if (number := tokenizer.backend_tokenizer.token_to_id(word)) is not None}
+    parts = re.split(f"({'|'.join(map(re.escape, known))})", line)
+    words = ([known[part]] if part in known else read_text(tokenizer, part.replace("{text}", text)) for part in parts)
+    return [word for part in words for word in part]
 
 
 def from_tiktoken(file: Path, pattern: str, special: Sequence[str]) -> Tokenizer:

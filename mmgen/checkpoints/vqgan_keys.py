@@ -45,8 +45,6 @@ _JANUS = (
     *_SHARED,
 )
 
-_CHAMELEON_LEVELS = 5
-
 
 def from_llamagen(key: str) -> str | None:
     """A name of LlamaGen's VQ-8 and VQ-16, and of the tokenizer in the official Janus and Janus-Pro files."""
@@ -59,7 +57,10 @@ def from_janus(key: str) -> str | None:
 
 
 def from_taming(key: str, levels: int) -> str | None:
-    """A name of taming-transformers' `VQModel`, of Chameleon's `vqgan.ckpt`, and of MoVQGAN.
+    """A name of taming-transformers' `VQModel`, of Chameleon's `vqgan.ckpt`, of MoVQGAN, and of `ChameleonVQVAE`.
+
+    The last, of transformers, is an encoder alone; copies with a decoder, such as Anole's, kept taming's order of
+    levels.
 
     Args:
         key: the name; level 0 of their decoder has the highest resolution, of ours the lowest.
@@ -67,15 +68,6 @@ def from_taming(key: str, levels: int) -> str | None:
     """
     key = re.sub(r"^decoder\.up\.(\d+)", lambda level: f"decoder.up.{levels - 1 - int(level[1])}", key)
     return _rename(key, _JANUS)
-
-
-def from_chameleon(key: str, levels: int = _CHAMELEON_LEVELS) -> str | None:
-    """A name of the Chameleon tokenizer in transformers (`ChameleonVQVAE`), which is an encoder alone.
-
-    Copies with a decoder, such as Anole's, were converted for a branch of transformers that kept taming's
-    order of levels, of which `levels` says how many there are.
-    """
-    return from_taming(key, levels)
 
 
 def _rename(key: str, table: tuple[tuple[str, str], ...]) -> str | None:

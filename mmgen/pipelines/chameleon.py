@@ -12,6 +12,7 @@ from transformers import ChameleonConfig, PreTrainedTokenizerFast
 
 from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.chameleon import ChameleonTransformer
+from mmgen.checkpoints.text_tokenizers import read_text
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import PromptError, SizeError, WeightsError
 from mmgen.layout import RasterLayout
@@ -152,8 +153,7 @@ class ChameleonPipeline(RasterPipeline):
 
     def text_words(self, text: str, layout: RasterLayout, conditions: Conditions) -> list[int]:
         """What is said of a picture, in words of the vocabulary."""
-        instruction = self.instruction(text, layout, conditions)
-        words = self.text_tokenizer(instruction, add_special_tokens=False)["input_ids"]
+        words = read_text(self.text_tokenizer, self.instruction(text, layout, conditions))
         return [self.begin_of_text, *words, self.word(END_OF_TURN)]
 
     def instruction(self, text: str, layout: RasterLayout, conditions: Conditions) -> str:

@@ -12,6 +12,7 @@ from transformers import Emu3TextConfig, PreTrainedTokenizerFast
 
 from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.emu3 import Emu3Transformer
+from mmgen.checkpoints.text_tokenizers import read_line
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, PromptError, SizeError
 from mmgen.layout import RasterLayout
@@ -129,8 +130,9 @@ class Emu3Pipeline(RasterPipeline):
     def words(self, text: str, layout: RasterLayout) -> Tensor:
         """Words of the transformer for a text, and for the size of the picture that begins: int64 [P]."""
         height, width = layout.grid
-        line = f"{BEGIN_OF_TEXT}{text}{BEGIN_OF_IMAGE}{height}*{width}{BEGIN_OF_CODES}"
-        return torch.tensor(self.text_tokenizer.encode(line, add_special_tokens=False), device=self._execution_device)
+        special = (BEGIN_OF_TEXT, BEGIN_OF_IMAGE, BEGIN_OF_CODES)
+        line = f"{BEGIN_OF_TEXT}{{text}}{BEGIN_OF_IMAGE}{height}*{width}{BEGIN_OF_CODES}"
+        return torch.tensor(read_line(self.text_tokenizer, line, special, text), device=self._execution_device)
 
     def _texts(self, subjects: Sequence[str], negative_prompt: str, quality_suffix: str) -> list[str]:
         return [*(subject + quality_suffix for subject in subjects), negative_prompt]

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.janus import JanusTransformer
+from mmgen.checkpoints.text_tokenizers import read_line
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import PromptError, SizeError
 from mmgen.layout import RasterLayout
@@ -23,6 +24,9 @@ BEGIN_OF_TEXT, PADDING, BEGIN_OF_IMAGE = "<｜begin▁of▁sentence｜>", "<｜�
 
 TEMPLATES = {"janus-pro": "<|User|>: {text}\n\n<|Assistant|>:", "janus": "User: {text}\n\nAssistant:"}
 """The talk a text is put into, as the authors' scripts have it for Janus-Pro and for Janus-1.3B."""
+
+
+_SPECIAL = (BEGIN_OF_TEXT, "<|User|>", "<|Assistant|>", BEGIN_OF_IMAGE)
 
 
 class JanusPipeline(RasterPipeline):
@@ -100,8 +104,8 @@ class JanusPipeline(RasterPipeline):
 
     def words(self, text: str, template: str = "janus-pro") -> Tensor:
         """Words of the transformer for a text, with those around it; the last begins the image: int64 [P]."""
-        line = f"{BEGIN_OF_TEXT}{TEMPLATES[template].format(text=text)}{BEGIN_OF_IMAGE}"
-        return torch.tensor(self.text_tokenizer.encode(line, add_special_tokens=False), device=self._execution_device)
+        line = f"{BEGIN_OF_TEXT}{TEMPLATES[template]}{BEGIN_OF_IMAGE}"
+        return torch.tensor(read_line(self.text_tokenizer, line, _SPECIAL, text), device=self._execution_device)
 
     def _without_text(self, words: Tensor) -> Tensor:
         padding = torch.full_like(words, self.text_tokenizer.convert_tokens_to_ids(PADDING))

@@ -148,10 +148,14 @@ def fit(image: Image.Image | Tensor, height: int, width: int) -> Image.Image:
 
     Args:
         image: PIL picture, or tensor [3, H, W] in [0, 1].
+
+    Raises:
+        OptionError: a PIL picture cannot be read.
     """
     if isinstance(image, Tensor):
         array = rearrange(image.detach().cpu().float().clamp(0, 1), "c h w -> h w c").numpy()
         image = Image.fromarray((array * 255).round().astype(np.uint8))
+    image = _of_8_bits(image)
     opaque = Image.new("RGBA", image.size, "white")
     opaque.alpha_composite(image.convert("RGBA"))
     return ImageOps.fit(opaque.convert("RGB"), (width, height), method=Image.Resampling.BICUBIC)
@@ -170,12 +174,30 @@ def _listed(image: Any) -> list[Image.Image | Tensor]:
 
 
 def _picture(image: Any) -> Image.Image | Tensor:
-    needed = "a PIL picture, a tensor [3, H, W] or the path of a picture, or a list of them"
-    if isinstance(image, str | Path):
-        try:
-            return Image.open(image)
-        except OSError as error:
-            raise OptionError("image", str(image), needed) from error
-    if isinstance(image, Image.Image) or (isinstance(image, Tensor) and image.ndim == 3 and len(image) == 3):
+    if isinstance(image, Image.Image | str | Path):
+        return _of_8_bits(image)
+    if isinstance(image, Tensor) and image.ndim == 3 and len(image) == 3:
         return image
+    needed = "a PIL picture, a tensor [3, H, W] or the path of a picture, or a list of them"
     raise OptionError("image", type(image).__name__, needed)
+
+
+def _of_8_bits(source: Image.Image | str | Path) -> Image.Image:
+    """A picture, read whole, in 8 bits: of 16 bits, as in depth maps, Pillow would keep the lower 8 or clip.
+
+    Raises:
+        OptionError: it cannot be read, or its numbers do not say which of them is white.
+    """
+    name = source if isinstance(source, Image.Image) else str(source)
+    try:
+        image = source if isinstance(source, Image.Image) else Image.open(source)
+        image.load()
+    except FileNotFoundError as error:
+        raise OptionError("image", name, "the path of a picture; there is no such file") from error
+    except Exception as error:  # of a damaged file Pillow raises whatever it meets
+        raise OptionError("image", name, f"a picture that can be read; of this one Pillow says: {error}") from error
+    if image.mode in ("I", "F"):
+        raise OptionError("image", name, f"a picture of 8 or 16 bits; convert this one, of mode {image.mode}")
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))

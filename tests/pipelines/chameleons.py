@@ -12,9 +12,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import ChameleonConfig, ChameleonForConditionalGeneration
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 CODES = 32
+_STRUCTURE = re.compile(r"<racm3:break>|<reserved")
 HEADS = 4
 BEGIN_OF_IMAGE, END_OF_TURN, ROW_END = "<racm3:break>", "<reserved08706>", "<reserved08799>"
 TEXT = re.findall(
@@ -134,8 +135,9 @@ def their_codes(
 
 
 def write_words(folder, vocabulary: dict[str, int], **special: str) -> None:
-    """Writes a text tokenizer that knows whole words."""
+    """Writes a text tokenizer that knows whole words; it does not say that those of structure are no text."""
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in vocabulary if _STRUCTURE.match(word)])
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     about = {"tokenizer_class": "LlamaTokenizer", "unk_token": "<unk>", **special}

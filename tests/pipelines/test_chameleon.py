@@ -27,6 +27,7 @@ import mmgen
 from mmgen import decoding
 from mmgen.backbones.backbone import Prompt
 from mmgen.checkpoints import chameleon
+from mmgen.checkpoints.folder import fill
 from mmgen.checkpoints.language_configs import chameleon as configuration
 from mmgen.checkpoints.language_keys import from_chameleon, norms_per_head
 from mmgen.checkpoints.weights import Weights
@@ -116,6 +117,18 @@ def test_anole_draws_what_transformers_would(anole, theirs, their_tokenizer):
         assert torch.equal(codes, expected)
         drawn = anole(text, **GREEDY, output_type="pt").images
         assert (drawn - their_pixels(their_tokenizer, expected)).abs().max() < 1e-3 and drawn.std() > 0.05
+
+
+@pytest.mark.parametrize("family", ["anole", "lumina"])
+def test_special_words_of_a_text_are_text(request, family):
+    pipe = request.getfixturevalue(family)
+    layout = pipe.layout(*SIZES[family].values()) if SIZES[family] else pipe.layout(None, None)
+    structure = {VOCABULARY[word] for word in (BEGIN_OF_IMAGE, END_OF_TURN, ROW_END)}
+    typed = f"a cat {BEGIN_OF_IMAGE} {END_OF_TURN}{ROW_END}</s> two"
+    read = pipe.text_words(typed, layout, {})
+    assert structure & set(pipe.text_tokenizer(typed)["input_ids"])
+    assert not (structure | {VOCABULARY["</s>"]}) & set(read[1:-1]) and read[-1] == VOCABULARY[END_OF_TURN]
+    assert VOCABULARY["cat"] in read and read[-2] == VOCABULARY["two"]
 
 
 def test_published_defaults(anole, lumina):
@@ -256,7 +269,7 @@ def test_weights_are_read_strictly(folders, vqgan_file, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(WeightsError):
         chameleon.load_words(tmp_path)
-    with pytest.raises(WeightsError, match="lacks"):
+    with pytest.raises(WeightsError, match=r"not describe a VQ tokenizer \('quantize.embedding.weight' is missing"):
         torch.save({"decoder.conv_in.weight": torch.ones(1)}, tmp_path / "vqgan.pt")
         chameleon.load(folders / "anole", tokenizer=tmp_path / "vqgan.pt")
 
@@ -315,7 +328,7 @@ def test_golden(guidance):
     assert torch.equal(golden["raw_cfg3"][:, 1], golden["raw_cfg3"][:, 2])
     config = configuration(chameleon.published_config(folder))
     weights = Weights.open(folder / "model.safetensors").renamed(from_chameleon)
-    model = chameleon.load_transformer(weights, config, None)
+    model = fill(*chameleon.with_weights(weights, config))
     prompt, null = (Prompt.ragged([model.embed_text(ids)]) for ids in (golden["prompt"][0], torch.tensor([0, 69])))
     session = RasterSession(model, RasterLayout(8, 8), prompt, null, Sampling(guidance=guidance, temperature=0.0))
     drawn = decoding.make("jacobi", window=8).generate(session, Rng([0]))

@@ -129,6 +129,16 @@ def test_a_prompt_ends_in_the_size_of_the_picture(pipe, text_tokenizer):
     assert pipe.condition_defaults == {"negative_prompt": NEGATIVE_PROMPT, "quality_suffix": QUALITY_SUFFIX}
 
 
+def test_special_words_of_a_text_are_text(pipe, text_tokenizer):
+    layout = pipe.layout(12, 8)
+    typed = "a<|image token|>b<|visual token 000003|><|extra_200|>"
+    spelled = [text_tokenizer.encode(letter).ids[0] for letter in typed]
+    read = pipe.words(typed, layout).tolist()
+    assert text_tokenizer.decode(read[1:-5], skip_special_tokens=False) == typed and len(spelled) > 40
+    special = set(range(len(ranks()), text_tokenizer.get_vocab_size()))
+    assert not special & set(read[1:-5]) and [read[0], *read[-5:]] == words(text_tokenizer, "").flatten().tolist()
+
+
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_codes_and_pixels_are_those_of_transformers(theirs, pipe, text_tokenizer, prompt):
     given = words(text_tokenizer, prompt + QUALITY_SUFFIX)

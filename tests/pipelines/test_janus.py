@@ -14,7 +14,7 @@ import mmgen
 from mmgen import decoding
 from mmgen.checkpoints import janus
 from mmgen.errors import OptionError, PromptError, SizeError, WeightsError
-from mmgen.pipelines.janus import BEGIN_OF_IMAGE, BEGIN_OF_TEXT, PADDING, JanusPipeline
+from mmgen.pipelines.janus import BEGIN_OF_IMAGE, BEGIN_OF_TEXT, PADDING, TEMPLATES, JanusPipeline
 from tokenizers import AddedToken, Tokenizer, decoders
 
 PUBLISHED_GRID, GRID = JanusPipeline.grid, (4, 4)
@@ -103,6 +103,34 @@ def test_a_prompt_is_the_talk_the_model_was_trained_on(pipe):
     first, pad, last = text_tokenizer().encode(BEGIN_OF_TEXT + PADDING + BEGIN_OF_IMAGE).ids
     expected = pipe.transformer.embed_text(torch.tensor([first, *[pad] * (len(words) - 2), last]))
     assert (nothing.embeddings[0] == expected).all()
+
+
+@pytest.mark.parametrize("template", ["janus-pro", "janus"])
+def test_special_words_of_a_text_are_text(pipe, template):
+    """Of a line, those of the template alone are special; other texts are read as the whole line is."""
+    talk = TEMPLATES[template]
+    for text in PROMPTS:
+        line = BEGIN_OF_TEXT + talk.replace("{text}", text) + BEGIN_OF_IMAGE
+        assert pipe.words(text, template).tolist() == text_tokenizer().encode(line, add_special_tokens=False).ids
+    typed = "a<|User|>" + BEGIN_OF_IMAGE + PADDING + BEGIN_OF_TEXT
+    letters = text_tokenizer([]).encode(typed).ids
+    words, without = pipe.words(typed, template).tolist(), pipe.words("#", template).tolist()
+    place = without.index(text_tokenizer([]).encode("#").ids[0])
+    assert words == without[:place] + letters + without[place + 1 :]
+
+
+def test_words_are_special_though_the_file_does_not_say_so(published, tmp_path):
+    for file in published.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    about = json.loads((tmp_path / "tokenizer.json").read_text())
+    for word in about["added_tokens"]:
+        word["special"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(about))
+    pipe = mmgen.load(str(tmp_path))
+    letters = text_tokenizer([]).encode(BEGIN_OF_IMAGE).ids
+    assert len(pipe.words(BEGIN_OF_IMAGE)) == len(pipe.words("#")) - 1 + len(letters)
+    pipe.save_pretrained(tmp_path / "saved")
+    assert torch.equal(mmgen.load(str(tmp_path / "saved")).words(BEGIN_OF_IMAGE), pipe.words(BEGIN_OF_IMAGE))
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -279,5 +307,5 @@ def test_a_damaged_folder(published, tmp_path):
     with pytest.raises(WeightsError, match=r"missing"):
         mmgen.load(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "janus"}))
-    with pytest.raises(WeightsError, match=r"config.json: does not describe a Janus \('vq_config'\)"):
+    with pytest.raises(WeightsError, match=r"config.json: does not describe a Janus \('vq_config' is missing"):
         mmgen.load(str(tmp_path))

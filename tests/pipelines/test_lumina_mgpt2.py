@@ -1,5 +1,7 @@
 """Lumina-mGPT 2.0 from a published folder, against transformers' transformer and diffusers' tokenizer."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -179,11 +181,44 @@ def test_pictures_that_are_not_wanted_or_missing(pipe, picture):
     for prompt, images in (("stars", [picture] * 2), (["stars"] * 3, [picture] * 2)):
         with pytest.raises(OptionError, match="'2 pictures': needed is one, or"):
             pipe(prompt, task="depth-to-image", image=images, **PANEL)
-    for image in ([3], ["a.png"], [torch.zeros(4, 8, 8)]):
+    for image in ([3], [torch.zeros(4, 8, 8)]):
         with pytest.raises(OptionError, match="a PIL picture, a tensor"):
             pipe("stars", task="depth-to-image", image=image, **PANEL)
     with pytest.raises(OptionError, match="one of text-to-image, depth-pair"):
         pipe("stars", task="depth", **PANEL)
+
+
+def test_pictures_that_cannot_be_read(pipe, picture, tmp_path):
+    """They are refused when a call is checked, before anything is drawn."""
+    whole, cut, bomb, words = (tmp_path / f"{name}.png" for name in ("whole", "cut", "bomb", "words"))
+    picture.save(whole)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    header = b"IHDR" + (60000).to_bytes(4, "big") * 2 + content[24:29]
+    bomb.write_bytes(content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:])
+    words.write_text("a red cat")
+    given = {"task": "depth-to-image", **PANEL}
+    reasons = {cut: "truncated", bomb: "3600000000 pixels", words: "cannot identify"}
+    reasons[tmp_path / "a.png"] = "no such file"
+    for path, reason in reasons.items():
+        with pytest.raises(OptionError, match=rf"image='{path}': needed is .*{reason}"):
+            pipe.plan("stars", image=str(path), **given)
+    for image in (Image.open(cut), Image.new("F", (8, 8)), Image.new("I", (8, 8))):
+        with pytest.raises(OptionError, match=r"truncated|of 8 or 16 bits; convert this one, of mode [FI]"):
+            pipe.plan("stars", image=[image], **given)
+
+
+def test_maps_of_16_bits_keep_their_shades(pipe, tmp_path):
+    ramp = np.arange(32 * 32).reshape(32, 32) * 64
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "depth.png")
+    image = Image.open(tmp_path / "depth.png")
+    assert image.mode == "I;16"
+    expected = (ramp / 257).round().astype(np.uint8)
+    assert (np.asarray(fit(image, 32, 32)) == expected[..., None]).all()
+    narrow = Image.fromarray(expected)
+    given = {"task": "depth-to-image", **PANEL, "seed": 1, "output_type": "latent"}
+    drawn = pipe("a red cat", image=str(tmp_path / "depth.png"), **given).images
+    assert torch.equal(drawn, pipe("a red cat", image=narrow, **given).images)
 
 
 def test_pictures_are_cut_around_their_middle_and_shown_on_white():
