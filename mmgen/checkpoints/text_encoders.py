@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmgen.catalog import read_json
-from mmgen.checkpoints.folder import Weightless, fill
+from mmgen.checkpoints.folder import Weightless, described, fill
 from mmgen.checkpoints.weights import Weights
-from mmgen.errors import WeightsError
 
 if TYPE_CHECKING:
     from transformers import T5EncoderModel
@@ -31,12 +30,8 @@ def load_t5(folder: Path, dtype: torch.dtype | None = None) -> T5EncoderModel:
     from transformers import T5Config, T5EncoderModel
 
     config = read_json(folder / "config.json")
-    try:
-        with Weightless():
-            model = T5EncoderModel(T5Config.from_dict(config))
-    except Exception as error:
-        cure = "give a folder of T5, such as flan-t5-xl"
-        raise WeightsError(folder / "config.json", f"does not describe a T5 ({error})", cure) from error
+    with described(folder / "config.json", "a T5", "give a folder of T5, such as flan-t5-xl"), Weightless():
+        model = T5EncoderModel(T5Config.from_dict(config))
     weights = Weights.open(folder).renamed(_of_encoder)
     if _SHARED in weights:  # one table under two names
         weights = Weights(weights.path, {name: weights[name] for name in weights} | {_OWN: weights[_SHARED]})
