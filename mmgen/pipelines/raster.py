@@ -6,7 +6,6 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from mmgen.codebook import Codebook
 from mmgen.decoding.decoder import Decoder, Generation
 from mmgen.errors import OptionError, PromptError, SizeError
 from mmgen.layout import RasterLayout
+from mmgen.pipelines import conditions
 from mmgen.pipelines.output import ImageOutput, Statistics
 from mmgen.pipelines.pipeline import Pipeline, choose_seeds
 from mmgen.rng import Rng
@@ -273,19 +273,15 @@ class RasterPipeline(Pipeline):
 
     def _settings(self, given: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
         """The sampling and the conditions of a call, from what was given by name."""
-        sampling, conditions = dict(self.config.sampling), dict(self.condition_defaults)
+        sampling, told = dict(self.config.sampling), {}
         for name, value in given.items():
-            if name not in sampling and name not in conditions:
-                raise OptionError(name, value, f"one of {', '.join([*sampling, *conditions])}")
-            if value is not None:
-                (sampling if name in sampling else conditions)[name] = value
-        for name, default in self.condition_defaults.items():
-            if isinstance(default, bool):
-                conditions[name] = _truth(name, conditions[name])
-        for name, choices in self.condition_choices.items():
-            if conditions[name] not in choices:
-                raise OptionError(name, conditions[name], f"one of {', '.join(choices)}")
-        return Sampling(**sampling), conditions
+            if name not in sampling and name not in self.condition_defaults:
+                raise OptionError(name, value, f"one of {', '.join([*sampling, *self.condition_defaults])}")
+            if name not in sampling:
+                told[name] = value
+            elif value is not None:
+                sampling[name] = value
+        return Sampling(**sampling), conditions.check(told, self.condition_defaults, self.condition_choices)
 
     @torch.no_grad()
     def _steps(self, drawing: Drawing) -> Iterator[Drawing]:
@@ -367,21 +363,12 @@ class RasterPipeline(Pipeline):
                 complete=committed >= drawing.layout.length,
                 options=drawing.decoder.options(),
                 sampling=drawing.sampling.to_dict(),
-                conditions=self._said(drawing.conditions),
+                conditions=conditions.in_words(drawing.conditions, self.condition_defaults),
                 size=tuple(side * self.tokenizer.stride for side in drawing.layout.grid),
                 revision=self.revision,
             )
             for prompt, seed, free, committed, evaluations, draft_evaluations in rows
         ]
-
-    def _said(self, conditions: Mapping[str, Any]) -> dict[str, str]:
-        """What was said other than the defaults."""
-        said = ((name, value) for name, value in conditions.items() if not self._is_default(name, value))
-        return {name: _in_words(value) for name, value in said}
-
-    def _is_default(self, name: str, value: Any) -> bool:
-        default = self.condition_defaults[name]
-        return value is default or (isinstance(value, str | bool | int | float) and value == default)
 
     def _written(self, drawing: Drawing) -> tuple[Tensor, Tensor]:
         """Tokens [B, N] with 0 where none is committed yet, and where they are: bool [B, N]."""
@@ -403,20 +390,6 @@ class RasterPipeline(Pipeline):
         return layout.known(known).expand(batch, -1)
 
 
-def _in_words(value: Any) -> str:
-    """A condition as files and commands hold it: the full path of a file, and of an object only that there was one."""
-    if isinstance(value, str | bool | int | float):
-        return str(Path(value).resolve()) if isinstance(value, str) and _is_file(value) else str(value)
-    return f"<{type(value).__name__}>"
-
-
-def _is_file(word: str) -> bool:
-    try:
-        return Path(word).is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def _check_codes(tokenizer: Any, transformer: Any, draft: Any = None, **others: Any) -> None:
     """Refuses a tokenizer or a draft of other codes."""
     codes = len(tokenizer.codebook)
@@ -424,15 +397,6 @@ def _check_codes(tokenizer: Any, transformer: Any, draft: Any = None, **others: 
         written = codes if model is None else model.config.get("codes", model.vocabulary_size)
         if written != codes:
             raise OptionError(name, f"a model of {written} codes", f"one of {codes} codes, as the tokenizer has")
-
-
-def _truth(name: str, value: Any) -> bool:
-    """A condition that holds or does not, also as a word of the command line."""
-    truth = {True: True, False: False, "true": True, "false": False}
-    key = value.lower() if isinstance(value, str) else value
-    if not isinstance(key, str | bool) or key not in truth:
-        raise OptionError(name, value, "true or false")
-    return truth[key]
 
 
 def to_pictures(array: np.ndarray) -> list[Image.Image]:
