@@ -498,7 +498,8 @@ def test_train_calls_the_recipe(run, monkeypatch, tmp_path):
     assert (minutes, steps, device, compiled) == (2, 3, "cpu", True)
     code, _, err = run(*words)
     assert code == 130 and "continues from the last checkpoint in b/emoji-64" in err
-    recipes = ["emoji-patches", "emoji-64", "emoji-64-draft", "emoji-64-heads", "scene-features"]
+    recipes = ["emoji-patches", "emoji-64", "emoji-64-draft", "emoji-64-heads"]
+    recipes += ["emoji-scales", "emoji-64-scales", "emoji-64-scales-small", "scene-features"]
     assert run("train", "--list")[1].split() == recipes
 
 

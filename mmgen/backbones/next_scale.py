@@ -67,6 +67,9 @@ class NextScaleTransformer(ModelMixin, ConfigMixin):
         normalised: whether queries and keys have length one. Without it scores are divided by 4 sqrt(D), as published.
     """
 
+    stepwise_scales = 0
+    """It has learned to write every scale in one evaluation."""
+
     @register_to_config
     def __init__(
         self,

@@ -25,6 +25,13 @@ def convert(
     text_encoder: Annotated[
         str | None, typer.Option(metavar="DIR", help="The text encoder, where it is published apart.")
     ] = None,
+    draft: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A smaller model of the same codes, where the family takes one."),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The model that a student was distilled from.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where the files do not say.")] = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads, where the files do not say.")] = None,
     dtype: Annotated[
@@ -46,7 +53,8 @@ def convert(
     import mmgen
 
     logging.set_verbosity_error()
-    given = {"tokenizer": tokenizer, "text_encoder": text_encoder, "image_size": image_size, "heads": heads}
+    models = {"tokenizer": tokenizer, "text_encoder": text_encoder, "draft": draft, "teacher": teacher}
+    given = {**models, "image_size": image_size, "heads": heads}
     options = {name: value for name, value in given.items() if value is not None}
     pipe = mmgen.load(loading.source(source), getattr(torch, dtype), **options)
     save_whole(pipe, destination)

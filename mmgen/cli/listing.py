@@ -58,18 +58,23 @@ def _print_words(words: dict[str, Any]) -> None:
 def list_decoders(json: Json = False) -> None:
     """List the decoders, and the acceptance rules and drafters they are made of, with paper and options."""
     from mmgen import decoding
-    from mmgen.decoding import scales
+    from mmgen.decoding import scales, students
     from mmgen.decoding.options import parts
 
-    described, by_scale = ([kind.describe() for kind in family.decoders().values()] for family in (decoding, scales))
+    families = (decoding, scales, students)
+    described, by_scale, of_students = ([kind.describe() for kind in each.decoders().values()] for each in families)
     rules, drafters = ([kind.describe() for kind in parts(kind).values()] for kind in ("acceptance", "drafter"))
     if json:
-        print_json({"decoders": described, "acceptance": rules, "drafters": drafters, "scales": by_scale})
+        named = {"decoders": described, "acceptance": rules, "drafters": drafters}
+        print_json({**named, "scales": by_scale, "students": of_students})
         return
     for about in described:
         _print_about(about, "--option ")
     print("\nof pipelines that draw scale by scale:")
     for about in by_scale:
+        _print_about(about, "--option ")
+    print("\nof pipelines of students:")
+    for about in of_students:
         _print_about(about, "--option ")
     print("\nacceptance rules, as in --option acceptance=grouped/ranks=5:")
     for about in rules:

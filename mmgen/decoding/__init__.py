@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from mmgen.decoding.decoder import Decoder
 
 
+REFERENCE = "autoregressive"
+"""What the others are compared with."""
+
+
 @functools.cache
 def decoders() -> dict[str, type[Decoder]]:
     """All decoders by name, `autoregressive` first."""
     from mmgen.decoding.decoder import Decoder
 
     found = discover(__name__, Decoder)
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "autoregressive", item[0])))
+    return dict(sorted(found.items(), key=lambda item: (item[0] != REFERENCE, item[0])))
 
 
 def make(decoder: str | Decoder, **options: Any) -> Decoder:

@@ -19,7 +19,7 @@ from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import adherence, quality
 from mmgen.evaluation.baseline import Comparison, compare
-from mmgen.evaluation.entrants import EVERYTHING, REFERENCE, Entrant, choose_entrants, parse_decoders
+from mmgen.evaluation.entrants import EVERYTHING, Entrant, choose_entrants, parse_decoders
 from mmgen.evaluation.race import Spread
 from mmgen.evaluation.rows import BASELINE, Row
 from mmgen.scenes.grammar import Scene
@@ -53,8 +53,8 @@ def run(
         pipeline: an image pipeline, its name or folder; the shipped one where nothing is given.
         decoders: names, with options as in `jacobi:window=32+adaptive=true`, or decoder objects; a string
             may name several, with commas between. `all` also has every acceptance rule and drafter. All
-            decoders, and the pipeline's own, where nothing is given. Autoregression is always among them:
-            it is what the others are compared with.
+            decoders, and the pipeline's own, where nothing is given. Autoregression (scale by scale: `scale-wise`
+            without options) is always among them: it is what the others are compared with.
         prompts: how many to draw, at least 1; more where a batch would not be full.
         repeats: how often each is timed, at least 1.
         batches: prompts drawn at once, each at least 1; captions are the same for all.
@@ -78,10 +78,10 @@ def run(
     _check(prompts, repeats, batches, seed)
     if quality_pictures:
         quality.check_pictures(quality_pictures)
-    if decoders is not None:
+    if decoders is not None and pipeline is None:
         parse_decoders(decoders)  # a wrong name is told before anything is loaded
     pipe = open_pipeline(pipeline)
-    entrants = choose_entrants(pipe.decoder, decoders)
+    entrants = choose_entrants(pipe.decoder, decoders, pipe.algorithms)
     sizes = sorted(set(batches))
     work = _work(pipe, captions, max(-(-prompts // batch) * batch for batch in sizes), seed, size or {})
     if quality_pictures and work.scenes is None:
@@ -94,7 +94,8 @@ def run(
         _take_time(pipe, trials, work, prompts, repeats, seed, log)
         if quality_pictures:
             decoders_alone = [entrant.decoder for entrant in entrants]
-            measured = quality.measure(pipe, decoders_alone, quality_pictures, seed, max(_QUALITY_BATCH, *sizes), log)
+            together, reference = max(_QUALITY_BATCH, *sizes), pipe.algorithms.REFERENCE
+            measured = quality.measure(pipe, decoders_alone, quality_pictures, seed, together, log, reference)
     rows = [_row(trial, trials, work) for trial in trials]
     if measured is not None:
         rows = [_with_quality(row, measured[index % len(entrants)]) for index, row in enumerate(rows)]
@@ -232,7 +233,7 @@ def _runs(pipe: Any, entrant: Entrant, work: _Work, seed: int, log: Callable[[st
 
 
 def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
-    reference = next(t for t in trials if t.batch == trial.batch and t.decoder.name == REFERENCE)
+    reference = next(t for t in trials if t.batch == trial.batch)  # the first, as `choose_entrants` says
     smallest = next(t for t in trials if t.decoder is trial.decoder)
     evaluations = fmean(statistics.evaluations for statistics in trial.statistics)
     seconds = Spread.of([call / trial.batch for call in trial.calls])

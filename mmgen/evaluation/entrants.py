@@ -11,8 +11,6 @@ from mmgen.decoding.drafters.stepwise import Stepwise
 from mmgen.decoding.options import parts, read_value
 from mmgen.errors import OptionError, UnknownNameError
 
-REFERENCE = "autoregressive"
-"""What the others are compared with."""
 EVERYTHING = "all"
 """Names every decoder, acceptance rule and drafter."""
 _ONE_BY_ONE, _JOINT = "coupled-jacobi", "speculative-jacobi"
@@ -26,20 +24,24 @@ class Entrant(NamedTuple):
     options: dict[str, Any]
 
 
-def choose_entrants(own: Decoder, decoders: str | Sequence[str | Decoder] | None) -> list[Entrant]:
-    """The decoders of a comparison, each once, autoregression first.
+def choose_entrants(
+    own: Decoder, decoders: str | Sequence[str | Decoder] | None, algorithms: Any = None
+) -> list[Entrant]:
+    """The decoders of a comparison, each once; first the reference of `algorithms`, such as autoregression.
 
     Args:
         own: the pipeline's decoder.
         decoders: see `parse_decoders`; None for all decoders and the pipeline's own.
+        algorithms: the package of the pipeline's decoders; None where they write token by token.
     """
+    algorithms = algorithms or decoding
     if decoders is not None:
-        chosen = parse_decoders(decoders)
+        chosen = parse_decoders(decoders, algorithms)
     else:
-        plain = decoding.make(own.name).options()
+        plain = algorithms.make(own.name).options()
         changed = {name: value for name, value in own.options().items() if value != plain[name]}
-        chosen = [*parse_decoders(list(decoding.decoders())), Entrant(own, changed)]
-    entrants = [Entrant(decoding.make(REFERENCE), {})]
+        chosen = [*parse_decoders(list(algorithms.decoders()), algorithms), Entrant(own, changed)]
+    entrants = [Entrant(algorithms.make(algorithms.REFERENCE), {})]
     for entrant in chosen:
         if all(_identity(entrant.decoder) != _identity(other.decoder) for other in entrants):
             entrants.append(entrant)
@@ -50,7 +52,7 @@ def _identity(decoder: Decoder) -> tuple[str, dict[str, Any]]:
     return decoder.name, decoder.options()
 
 
-def parse_decoders(decoders: str | Sequence[str | Decoder]) -> list[Entrant]:
+def parse_decoders(decoders: str | Sequence[str | Decoder], algorithms: Any = None) -> list[Entrant]:
     """Decoders, and which of their options were given.
 
     `jacobi,proactive:window=32+depth=1` names two. Between options a comma does as well as a plus: what
@@ -60,11 +62,12 @@ def parse_decoders(decoders: str | Sequence[str | Decoder]) -> list[Entrant]:
     acceptance rule and each drafter on one decoder it suits.
 
     Raises:
-        UnknownNameError: there is no such decoder.
+        UnknownNameError: there is no such decoder among `algorithms`.
         OptionError: it has no such option, the value is out of range, or nothing is named.
     """
+    algorithms = algorithms or decoding
     if decoders == EVERYTHING:
-        decoders = _everything()
+        decoders = _everything() if algorithms is decoding else list(algorithms.decoders())
     named: list[str | Decoder] = []
     for item in [decoders] if isinstance(decoders, str) else decoders:
         for word in item.split(",") if isinstance(item, str) else [item]:
@@ -74,8 +77,10 @@ def parse_decoders(decoders: str | Sequence[str | Decoder]) -> list[Entrant]:
             elif not isinstance(word, str) or word.strip():
                 named.append(word.strip() if isinstance(word, str) else word)
     if not named:
-        raise OptionError("decoders", decoders, f"some of {', '.join(decoding.decoders())}")
-    return [_parse_decoder(part) if isinstance(part, str) else Entrant(part, part.options()) for part in named]
+        raise OptionError("decoders", decoders, f"some of {', '.join(algorithms.decoders())}")
+    return [
+        _parse_decoder(part, algorithms) if isinstance(part, str) else Entrant(part, part.options()) for part in named
+    ]
 
 
 def _everything() -> list[str]:
@@ -87,13 +92,13 @@ def _everything() -> list[str]:
     ]
 
 
-def _parse_decoder(words: str) -> Entrant:
+def _parse_decoder(words: str, algorithms: Any) -> Entrant:
     name, _, rest = words.partition(":")
-    if name not in decoding.decoders():
-        raise UnknownNameError("decoder", name, decoding.decoders())
-    types = {option["name"]: option["type"] for option in decoding.decoders()[name].describe()["options"]}
+    if name not in algorithms.decoders():
+        raise UnknownNameError("decoder", name, algorithms.decoders())
+    types = {option["name"]: option["type"] for option in algorithms.decoders()[name].describe()["options"]}
     options: dict[str, Any] = {}
     for word in filter(None, rest.split("+")):
         key, _, value = word.partition("=")
         options[key] = read_value(value, types.get(key, "str"))
-    return Entrant(decoding.make(name, **options), options)
+    return Entrant(algorithms.make(name, **options), options)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mmgen import decoding
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import adherence
-from mmgen.evaluation.entrants import REFERENCE
 from mmgen.evaluation.features import features_of
 from mmgen.evaluation.frechet import chance_of, distance_between, error_of
 from mmgen.scenes.grammar import Scene
@@ -61,6 +61,7 @@ def measure(
     seed: int = 0,
     batch: int = 16,
     log: Callable[[str], None] | None = None,
+    reference: str = decoding.REFERENCE,
 ) -> list[Quality] | None:
     """Draws held-out captions with each decoder, untimed, and measures the pictures.
 
@@ -69,11 +70,13 @@ def measure(
 
     Args:
         pipe: a text-to-image pipeline; its default sampling is used.
-        decoders: autoregression must be among them: what it has itself is the unit of the others.
+        decoders: autoregression (or another `reference`) must be among them: what it has itself is the unit of the
+            others.
         pictures: of each decoder, from 4 to 65536; a few hundred before differences show.
         seed: chooses the captions, and seeds the pictures.
         batch: pictures drawn at once, at least 1.
         log: called with a line after each decoder.
+        reference: name of the decoder whose pictures the others are compared with; the first of that name is taken.
 
     Returns:
         One for each decoder, in order; None where the pipeline draws another size than the judges know.
@@ -84,16 +87,16 @@ def measure(
     check_pictures(pictures)
     if type(batch) is not int or batch < 1:
         raise OptionError("batch", batch, "a whole number, 1 or more")
-    plain = next((decoder for decoder in decoders if decoder.name == REFERENCE), None)
+    plain = next((decoder for decoder in decoders if decoder.name == reference), None)
     if plain is None:
-        raise OptionError("decoders", [decoder.name for decoder in decoders], f"{REFERENCE} among them")
+        raise OptionError("decoders", [decoder.name for decoder in decoders], f"{reference} among them")
     scenes = adherence.held_out_scenes(pictures, seed, adherence.grammar_of(pipe).objects)
-    reference, _ = draw(pipe, plain, scenes, seed + pictures, batch)
-    if reference[0].shape[0] != IMAGE_SIZE:
+    plain_images, _ = draw(pipe, plain, scenes, seed + pictures, batch)
+    if plain_images[0].shape[0] != IMAGE_SIZE:
         return None
     if log is not None:
         log(f"quality: {pictures} pictures to compare with")
-    from_autoregression, from_scenes = features_of(reference), features_of(true(scenes, seed))
+    from_autoregression, from_scenes = features_of(plain_images), features_of(true(scenes, seed))
     measured = []
     for decoder in decoders:
         images, statistics = draw(pipe, decoder, scenes, seed, batch)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmgen.decoding import REFERENCE
 from mmgen.errors import OptionError
-from mmgen.evaluation.entrants import REFERENCE
 from mmgen.evaluation.labels import place_labels
 from mmgen.evaluation.plot import check, new_figure, save, tidy
 from mmgen.evaluation.rows import Row

@@ -30,8 +30,13 @@ PIPELINES = {
     "ChameleonPipeline": "mmgen.pipelines.chameleon",
     "LuminaMGPT2Pipeline": "mmgen.pipelines.lumina_mgpt2",
     "VARPipeline": "mmgen.pipelines.var",
+    "DistilledPipeline": "mmgen.pipelines.distilled",
+    "TextToImageScalesPipeline": "mmgen.pipelines.text_to_image_scales",
 }
 """Modules of the pipeline classes that a `model_index.json` may name."""
+
+TOKENIZERS = {"PatchVQ": "mmgen.tokenizers.patch_vq", "PatchPyramid": "mmgen.tokenizers.patch_pyramid"}
+"""Modules of the classes of shipped tokenizers."""
 
 
 _DIGESTED_WHOLE = 2**22
@@ -189,9 +194,7 @@ class Pipeline(DiffusionPipeline):
 def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
     """Loads a pipeline or tokenizer; see `mmgen.load`."""
     if name in catalog.tokenizers():
-        from mmgen.tokenizers.patch_vq import PatchVQ
-
-        return load_model(PatchVQ, catalog.tokenizers()[name], dtype)
+        return _load_tokenizer(catalog.tokenizers()[name], dtype)
     path = locate(name)
     if not (path / "model_index.json").is_file():
         return published.load(path, dtype, **components)
@@ -199,6 +202,13 @@ def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
     if kind not in PIPELINES:
         raise UnknownNameError("pipeline class", kind, PIPELINES)
     return getattr(importlib.import_module(PIPELINES[kind]), kind).from_pretrained(path, dtype, **components)
+
+
+def _load_tokenizer(folder: Path, dtype: torch.dtype | None) -> Any:
+    kind = catalog.read_json(folder / "config.json").get("_class_name")
+    if kind not in TOKENIZERS:
+        raise UnknownNameError("tokenizer class", kind, TOKENIZERS)
+    return load_model(getattr(importlib.import_module(TOKENIZERS[kind]), kind), folder, dtype)
 
 
 def locate(name: str | Path) -> Path:

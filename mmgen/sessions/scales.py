@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
+from mmgen.backbones.captioned_scales import Caption, CaptionedScaleTransformer
 from mmgen.backbones.next_scale import Condition, NextScaleTransformer
 from mmgen.cache import KVCache
 from mmgen.errors import OptionError, SizeError
 from mmgen.sampling import Sampling
 from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ
+from mmgen.tokenizers.patch_pyramid import PatchPyramid
 
 _COLDEST = 1e-6
 """Below this temperature the likeliest token is the answer, as in `Sampling`."""
 
 
 class ScaleSession:
-    """Pictures that grow by whole scales, each scored once and then written.
+    """Pictures that grow by whole scales, each scored and then written.
 
     The session owns the models, their caches, guidance, temperatures, truncation and known tokens; a decoder sees the
     laws of a scale and says what is written. What passes from a scale to the next are the features, which no model
@@ -36,11 +39,12 @@ class ScaleSession:
     Args:
         tokenizer: codes to features and back.
         models: transformers that may write, all of the tokenizer's codes and scales.
-        labels: classes of the pictures, int64 [B].
+        conditions: what the pictures show: classes int64 [B], or embeddings of captions [B, P, C].
         sampling: how probabilities come from logits.
         temperatures: one for every scale, on top of `sampling.temperature`; None where they are all 1.
         known: tokens that are given, int64 [B, N] with -1 where free; None where there are none.
         cache_bits: bits of each key and value in the cache: 8, or None for the model's own type.
+        nulls: the same as `conditions` without a condition, for guidance; None where each model has a class for that.
 
     Raises:
         SizeError: known tokens of another shape.
@@ -49,20 +53,22 @@ class ScaleSession:
 
     def __init__(
         self,
-        tokenizer: MultiScaleVQ,
-        models: Sequence[NextScaleTransformer],
-        labels: Tensor,
+        tokenizer: MultiScaleVQ | PatchPyramid,
+        models: Sequence[NextScaleTransformer | CaptionedScaleTransformer],
+        conditions: Tensor,
         sampling: Sampling,
         temperatures: Sequence[float] | None = None,
         known: Tensor | None = None,
         cache_bits: int | None = None,
+        nulls: Tensor | None = None,
     ) -> None:
         self.layout = models[0].layout
-        self.batch = len(labels)
-        self.device = labels.device
+        self.batch = len(conditions)
+        self.device = conditions.device
         self.vocabulary_size = models[0].vocabulary_size
         self.models = tuple(models)
-        self._tokenizer, self._labels, self._cache_bits = tokenizer, labels, cache_bits
+        self._tokenizer, self._cache_bits = tokenizer, cache_bits
+        self._conditions, self._nulls = conditions, nulls
         scales = len(self.layout.sizes)
         for layout in (tokenizer.layout, *(model.layout for model in models)):
             if layout != self.layout:
@@ -109,7 +115,7 @@ class ScaleSession:
         self._inputs: list[Tensor] = []
         self._read = 0
         self._cache: KVCache | None = None
-        self._condition: Condition | None = None
+        self._condition: Condition | Caption | None = None
 
     @property
     def finished(self) -> bool:
@@ -130,17 +136,27 @@ class ScaleSession:
         span = self._span(self.scale)
         return torch.arange(span.start, span.stop, device=self.device).expand(self.batch, -1)
 
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether the next scale's model can be shown some of its tokens while it writes the others."""
+        return self.scale < self.models[self._writers[self.scale]].stepwise_scales
+
     @torch.no_grad()
-    def score(self) -> Tensor:
+    def score(self, shown: Tensor | None = None) -> Tensor:
         """Evaluates the model that writes the next scale, once.
+
+        Args:
+            shown: tokens of the scale that the model is shown, int64 [B, size * size], -1 where hidden; of a stepwise
+                scale alone, which may be scored again and again.
 
         Returns:
             Probabilities of the scale's tokens, float32 [B, size * size, V]. Known tokens have all of it.
         """
-        model = self.models[self._writers[self.scale]]
+        model: Any = self.models[self._writers[self.scale]]
         condition, cache = self._ready(model)
-        scales = range(self._read, self.scale + 1)
-        stream = model(self._inputs_of(scales), condition, scales, cache)
+        scales = range(min(self._read, self.scale), self.scale + 1)
+        given = {} if shown is None else {"shown": shown}
+        stream = model(self._inputs_of(scales), condition, scales, cache, **given)
         self._read = self.scale + 1
         probs = self._probabilities(model, stream[:, -self._area(self.scale) :], condition)
         return self._make_known_certain(probs) if self._partly_known[self.scale] else probs
@@ -167,13 +183,13 @@ class ScaleSession:
             self._cache = self._condition = None
             self._read = 0
 
-    def _ready(self, model: NextScaleTransformer) -> tuple[Condition, KVCache]:
+    def _ready(self, model: Any) -> tuple[Any, KVCache]:
         """The condition and cache of the next evaluation, with rows without the condition where they are needed."""
         end = self._end_of_run()
         rows = 2 * self.batch if any(self._guided[self.scale : end]) else self.batch
         if self._cache is None or self._condition is None:
-            labels = torch.cat((self._labels, torch.full_like(self._labels, model.config.classes)))
-            self._condition = model.condition(labels[:rows])
+            nulls = torch.full_like(self._conditions, model.config.classes) if self._nulls is None else self._nulls
+            self._condition = model.condition(torch.cat((self._conditions, nulls))[:rows])
             self._cache = model.new_cache(rows, self.layout.ends[end - 1], self._cache_bits)
         elif rows < self._condition.rows:
             self._condition = self._condition.until(rows)
@@ -191,14 +207,13 @@ class ScaleSession:
         parts = self._inputs[max(scales.start - 1, 0) : scales.stop - 1]
         return torch.cat(parts, dim=1) if parts else None
 
-    def _probabilities(self, model: NextScaleTransformer, stream: Tensor, condition: Condition) -> Tensor:
-        """Probabilities [B, L, V] of the next scale from its stream of all rows."""
-        if self._guided[self.scale]:
-            probs = self._sampling[self.scale].probabilities(*model.logits(stream, condition).chunk(2))
-        else:
-            logits = model.logits(stream[: self.batch], condition.until(self.batch))
-            probs = self._sampling[self.scale].probabilities(logits)
-        return _tempered(probs, self._temperatures[self.scale])
+    def _probabilities(self, model: Any, stream: Tensor, condition: Any) -> Tensor:
+        """Probabilities [B, L, V] of the next scale from its stream of all rows; of its own codes alone."""
+        rows = 2 * self.batch if self._guided[self.scale] else self.batch
+        codes = self._tokenizer.codes_of(self.scale)
+        logits = model.logits(stream[:rows], condition.until(rows))[..., codes.start : codes.stop]
+        probs = self._sampling[self.scale].probabilities(*logits.split(self.batch))
+        return pad(_tempered(probs, self._temperatures[self.scale]), (codes.start, self.vocabulary_size - codes.stop))
 
     def _make_known_certain(self, probs: Tensor) -> Tensor:
         known = self.known_here()[..., None]

@@ -69,6 +69,10 @@ class MultiScaleVQ(ModelMixin, ConfigMixin):
         """What each code stands for: [V, C]."""
         return self.vectors
 
+    def codes_of(self, scale: int) -> range:
+        """The codes a scale may have: here all of them."""
+        return range(len(self.vectors))
+
     def encode(self, images: Tensor) -> Tensor:
         """Pictures to code lines.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,30 +12,31 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgen.errors import OptionError, SizeError
+from mmgen.errors import SizeError
 from mmgen.layout import ScaleLayout
 from mmgen.tokenizers.patch_vq import PatchVQ
+
+_SAME = 1 / 255
+"""Patches that differ less are one patch: half a step of eight bits."""
 
 
 class PatchPyramid(ModelMixin, ConfigMixin):
     """The codes of a `PatchVQ`, told beforehand by colours on coarser grids.
 
-    After VAR's tokenizer (Tian et al. 2024, algorithms 1 and 2): each coarse scale holds what the sum of those before it
-    lacks, made small, as the nearest of a few colours (k-means, Lloyd 1982), and is enlarged bicubically. Deviations:
-    nothing is learned between pixels and colours; each scale has colours of its own; and the last scale replaces the
-    sum. So its codes are the patches of the `PatchVQ`, whatever the coarse scales missed: the same object has the
-    same codes wherever it stands.
+    The code of a coarse cell is the nearest of a few colours (k-means, Lloyd 1982) to its mean; those of the last scale
+    are the patches. As in FlexVAR (Jiao et al. 2025) a scale holds the picture itself, made small, rather than what
+    the scales before it lack, as VAR's does (Tian et al. 2024): so a code depends on its own pixels alone, and a
+    background has the same code everywhere. Deviation: nothing is learned between pixels and colours.
 
-    *Features* are pictures, [B, 3, H, W]: after a coarse scale a blurred one, after the last one of patches.
-    All scales share a vocabulary: first the colours of each coarse scale, then the patches; see `codes_of`.
+    *Features* are pictures, [B, 3, H, W]: after a coarse scale its colours, enlarged; after the last one the patches.
+    All scales share a vocabulary: first the colours, then the patches; see `codes_of`.
 
     Args:
         sizes: codes of a side, for every scale; the last is that of the `PatchVQ`.
-        colours: colours of each scale but the last.
+        colours: colours that the codes of all scales but the last stand for.
         patches: configuration of the `PatchVQ`.
 
     Raises:
-        OptionError: `colours` are not one number for every scale but the last.
         SizeError: the last scale has another size than the `PatchVQ`.
     """
 
@@ -44,19 +44,15 @@ class PatchPyramid(ModelMixin, ConfigMixin):
     def __init__(
         self,
         sizes: Sequence[int] = (1, 2, 4, 8, 16),
-        colours: Sequence[int] = (64, 64, 128, 256),
+        colours: int = 128,
         patches: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.layout = ScaleLayout(tuple(sizes))
+        self.palette = nn.Parameter(torch.zeros(colours, 3), requires_grad=False)
         self.patch_vq = PatchVQ(**(patches or {}))
-        if len(colours) != len(sizes) - 1:
-            raise OptionError("colours", list(colours), f"{len(sizes) - 1} numbers, one for every scale but the last")
         if self.layout.grid != self.patch_vq.layout.grid:
-            raise SizeError(f"a last scale of {sizes[-1]} codes a side", f"{self.patch_vq.layout.height}")
-        self.palettes = nn.ParameterList(
-            nn.Parameter(torch.zeros(count, 3), requires_grad=False) for count in colours
-        )
+            raise SizeError(f"a last scale of {sizes[-1]} codes a side", f"{self.patch_vq.layout.height} codes")
 
     @property
     def stride(self) -> int:
@@ -66,14 +62,12 @@ class PatchPyramid(ModelMixin, ConfigMixin):
     @property
     def codebook(self) -> Tensor:
         """What each code stands for, a patch: [V, 3 * stride**2]. Those of colours are of one colour."""
-        flat = [colours.repeat(1, self.stride**2) for colours in self.palettes]
-        return torch.cat([*flat, self.patch_vq.codebook])
+        return torch.cat((self.palette.repeat(1, self.stride**2), self.patch_vq.codebook))
 
     def codes_of(self, scale: int) -> range:
         """The codes a scale may have."""
-        counts = [*(len(colours) for colours in self.palettes), len(self.patch_vq.codebook)]
-        ends = list(accumulate(counts))
-        return range(ends[scale] - counts[scale], ends[scale])
+        colours, patches = len(self.palette), len(self.patch_vq.codebook)
+        return range(colours, colours + patches) if self._is_last(scale) else range(colours)
 
     def encode(self, images: Tensor) -> Tensor:
         """Pictures to code lines.
@@ -87,16 +81,13 @@ class PatchPyramid(ModelMixin, ConfigMixin):
         Raises:
             SizeError: the pictures have another shape.
         """
-        finest = self.patch_vq.encode(images)[:, 0] + self.codes_of(len(self.palettes)).start
-        rest, squares = images.to(self.patch_vq.codebook.dtype), []
-        for scale in range(len(self.palettes)):
-            squares.append(self._nearest(self.averages(rest, scale), scale))
-            rest = rest - self._enlarged(self._colour(squares[-1], scale))
-        return self.layout.flatten([*squares, finest])
+        finest = self.patch_vq.encode(images)[:, 0] + len(self.palette)
+        coarse = [self._nearest(self.means(images, size)) for size in self.layout.sizes[:-1]]
+        return self.layout.flatten([*coarse, finest])
 
-    def averages(self, images: Tensor, scale: int) -> Tensor:
-        """The mean colours of pictures [B, 3, H, W] in the cells of a scale: [B, size, size, 3]."""
-        return rearrange(_resized(images, self.layout.sizes[scale]), "b c h w -> b h w c")
+    def means(self, images: Tensor, size: int) -> Tensor:
+        """The mean colours of pictures [B, 3, H, W] on a grid: [B, size, size, 3]."""
+        return rearrange(_resized(images, size), "b c h w -> b h w c")
 
     def embed(self, codes: Tensor) -> Tensor:
         """Codes int64 [...] to the patches they stand for, [..., 3 * stride**2]."""
@@ -105,28 +96,26 @@ class PatchPyramid(ModelMixin, ConfigMixin):
     def blank(self, batch: int) -> Tensor:
         """Features before the first scale: float32 [B, 3, H, W], zeros."""
         side = self.patch_vq.config.image_size
-        return torch.zeros(batch, 3, side, side, device=self.patch_vq.codebook.device)
+        return torch.zeros(batch, 3, side, side, device=self.palette.device)
 
     def add(self, features: Tensor, vectors: Tensor, scale: int) -> Tensor:
-        """Features with one more scale.
+        """Features with one more scale: its own, which take the place of those before.
 
         Args:
             features: [B, 3, H, W], of the scales before.
             vectors: [B, size * size, 3 * stride**2], of the codes of this scale, or mixtures of them.
             scale: which one it is.
         """
-        size = self.layout.sizes[scale]
-        if scale == len(self.palettes):
-            return self._picture(vectors, size).float()
-        colours = rearrange(vectors, "b (h w) (p c) -> b h w p c", h=size, c=3).mean(3)
-        return features + self._enlarged(colours).float()
+        size, stride = self.layout.sizes[scale], self.stride
+        picture = rearrange(vectors.float(), "b (h w) (p q c) -> b c (h p) (w q)", h=size, p=stride, q=stride)
+        if self._is_last(scale):
+            return picture
+        return F.interpolate(_resized(picture, size), size=features.shape[2:], mode="bicubic")
 
     def features(self, tokens: Tensor) -> Tensor:
         """Code lines int64 [B, N], or their first scales alone, to features float32 [B, 3, H, W]."""
-        features = self.blank(len(tokens))
-        for scale, codes in enumerate(self.layout.unflatten(tokens)):
-            features = self.add(features, self.embed(codes.flatten(1)), scale)
-        return features
+        squares = self.layout.unflatten(tokens)
+        return self.add(self.blank(len(tokens)), self.embed(squares[-1].flatten(1)), len(squares) - 1)
 
     def next_input(self, features: Tensor, scale: int) -> Tensor:
         """What a transformer reads to write a scale: the features so far as one patch for each of its codes.
@@ -138,10 +127,8 @@ class PatchPyramid(ModelMixin, ConfigMixin):
 
     def next_inputs(self, tokens: Tensor) -> Tensor:
         """The same for all scales but the first, from whole code lines int64 [B, N]: float32 [B, N - 1, C]."""
-        features, inputs = self.blank(len(tokens)), []
-        for scale, codes in enumerate(self.layout.unflatten(tokens)[:-1]):
-            features = self.add(features, self.embed(codes.flatten(1)), scale)
-            inputs.append(self.next_input(features, scale + 1))
+        starts = self.layout.ends[:-1]
+        inputs = [self.next_input(self.features(tokens[:, :end]), scale) for scale, end in enumerate(starts, start=1)]
         return torch.cat(inputs, dim=1)
 
     def decode(self, tokens: Tensor) -> Tensor:
@@ -149,24 +136,26 @@ class PatchPyramid(ModelMixin, ConfigMixin):
         return self.decode_features(self.features(tokens))
 
     def decode_features(self, features: Tensor) -> Tensor:
-        """Features [B, 3, H, W] to pictures [B, 3, H, W] in [-1, 1]: what the decoder makes of the nearest patches."""
-        return self.patch_vq.decode(self.patch_vq.encode(features))
+        """Features [B, 3, H, W] to pictures [B, 3, H, W] in [-1, 1].
 
-    def _nearest(self, colours: Tensor, scale: int) -> Tensor:
-        """The codes of a scale nearest to colours [..., 3]: int64 [...]."""
-        own = self.palettes[scale]
-        return (own.square().sum(-1) - 2 * colours @ own.T).argmin(-1) + self.codes_of(scale).start
+        Where features are patches of the codebook, they are as its decoder makes them; elsewhere, as after coarse
+        scales, they are left as they are.
+        """
+        codes = self.patch_vq.encode(features)
+        patches = self.patch_vq.codebook[codes.flatten(1)]
+        errors = (self.patch_vq.to_patches(features) - patches).abs().amax(-1)
+        refined = (errors < _SAME).view_as(codes)
+        for axis in (2, 3):
+            refined = refined.repeat_interleave(self.stride, dim=axis)
+        return torch.where(refined, self.patch_vq.decode(codes), features.to(patches.dtype)).clamp(-1, 1)
 
-    def _colour(self, codes: Tensor, scale: int) -> Tensor:
-        return self.palettes[scale][codes - self.codes_of(scale).start]
+    def _is_last(self, scale: int) -> bool:
+        return scale == len(self.layout.sizes) - 1
 
-    def _enlarged(self, colours: Tensor) -> Tensor:
-        """Colours [B, size, size, 3] as pictures [B, 3, H, W]."""
-        side = self.patch_vq.config.image_size
-        return F.interpolate(rearrange(colours, "b h w c -> b c h w"), size=(side, side), mode="bicubic")
-
-    def _picture(self, patches: Tensor, size: int) -> Tensor:
-        return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=size, p=self.stride, q=self.stride)
+    def _nearest(self, colours: Tensor) -> Tensor:
+        """The codes nearest to colours [..., 3]: int64 [...]."""
+        colours = colours.to(self.palette.dtype)
+        return (self.palette.square().sum(-1) - 2 * colours @ self.palette.T).argmin(-1)
 
 
 def _resized(images: Tensor, side: int) -> Tensor:

@@ -10,7 +10,7 @@ from diffusers import ModelMixin
 from safetensors.torch import save_file
 
 from mmgen import catalog
-from mmgen.pipelines.text_to_image import TextToImagePipeline
+from mmgen.pipelines.pipeline import Pipeline
 
 
 def write_model(model: ModelMixin, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -23,7 +23,7 @@ def write_model(model: ModelMixin, folder: Path, dtype: torch.dtype = torch.floa
     path.chmod(0o644)  # safetensors keeps files to their owner, which breaks shared folders
 
 
-def write_pipeline(pipe: TextToImagePipeline, folder: Path, shared: dict[str, str]) -> None:
+def write_pipeline(pipe: Pipeline, folder: Path, shared: dict[str, str]) -> None:
     """Writes a pipeline's folder with the components it has; those in `shared` are stored under `tokenizers/`."""
     folder.mkdir(parents=True, exist_ok=True)
     pipe.save_config(folder)

@@ -12,6 +12,7 @@ from mmgen.training.backbone import DraftRecipe, RasterRecipe
 from mmgen.training.heads import HeadsRecipe
 from mmgen.training.loop import Budget
 from mmgen.training.recipe import Recipe
+from mmgen.training.scales import PyramidRecipe, ScalesRecipe, SmallScalesRecipe
 from mmgen.training.tokenizer import TokenizerRecipe
 
 RECIPES: dict[str, Recipe] = {
@@ -42,6 +43,27 @@ RECIPES: dict[str, Recipe] = {
         hidden_size=320,
         depths=4,
         budget=Budget(steps=960, learning_rate=1e-2, decay_from=0.4),
+    ),
+    "emoji-scales": PyramidRecipe(
+        folder="tokenizers/emoji-scales",
+        patches="emoji-patches",
+        sizes=(1, 2, 4, 8, 16),
+        colours=64,
+        budget=Budget(steps=20),
+    ),
+    "emoji-64-scales": ScalesRecipe(
+        folder="pipelines/emoji-64-scales",
+        tokenizer="emoji-scales",
+        transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
+        budget=Budget(steps=3000, learning_rate=4e-3, decay_from=0.45),
+        decoder_options={"passes": 8, "entropy": 0.5},
+        sampling={"guidance": 1.25, "temperature": 0.8},
+    ),
+    "emoji-64-scales-small": SmallScalesRecipe(
+        folder="pipelines/emoji-64-scales/draft",
+        pipeline="emoji-64-scales",
+        transformer={"size": 160, "layers": 4, "heads": 5, "hidden_size": 448},
+        budget=Budget(steps=3000, learning_rate=6e-3, decay_from=0.45),
     ),
     "scene-features": features.RECIPE,
 }

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mmgen.decoding.scales.decoder import ScaleDecoder
 
 
+REFERENCE = "scale-wise"
+"""What the others are compared with, as it is without options."""
+
+
 @functools.cache
 def decoders() -> dict[str, type[ScaleDecoder]]:
     """All decoders of scales by name."""

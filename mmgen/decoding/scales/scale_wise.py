@@ -1,4 +1,4 @@
-"""One scale an evaluation, by one model or by a large one and then a small one."""
+"""Scale after scale, each in one evaluation or a few, by one model or by a large one and then a small one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ class ScaleWise(ScaleDecoder):
       t = max(0.27 (1 - 0.95 r), 0.005) and r from 0 at the first scale to 1 at the last, p the truncated law.
       Deviation: with a temperature other than 1, p is divided by it, too.
 
+    - `passes`: models that have learned it are shown what of a scale is drawn while they write its other codes (STAR,
+      Ma et al. 2024, and MaskGIT, Chang et al. 2022, with fixed numbers of codes). Here the surest codes are drawn as
+      long as the entropies of all but the least sure of them sum to `entropy` at most: by so many nats the law of what
+      is drawn together can differ from independence (Ben-Hamu et al. 2025, arXiv 2505.24857). The last pass draws
+      the rest. Scales drawn so have no mixtures. Scales that a model has not learned to write in part, such as the
+      last of ours, are drawn at once.
+
     Scales that are known in all rows cost no evaluation.
     """
 
@@ -42,10 +49,12 @@ class ScaleWise(ScaleDecoder):
     unguided: int = option(0, "last scales drawn without guidance", minimum=0, maximum=64)
     skipped: int = option(0, "last scales that are not drawn", minimum=0, maximum=63)
     smooth: bool = option(False, "mix codes instead of choosing one: smoother pictures")
+    passes: int = option(1, "evaluations of a scale at most; 1 draws all its codes at once", minimum=1, maximum=64)
+    entropy: float = option(0.5, "nats that codes of one pass may depend on each other by", minimum=0.0, maximum=100.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.handover or self.unguided or self.skipped or self.smooth:
+        if self.handover or self.unguided or self.skipped or self.smooth or self.passes > 1:
             self.law = "heuristic"  # type: ignore[misc]
 
     def drawn(self, scales: int) -> int:
@@ -62,14 +71,13 @@ class ScaleWise(ScaleDecoder):
     def steps(self, session: ScaleSession, rng: Rng) -> Iterator[ScaleGeneration]:  # type: ignore[override]
         writers = self._writers(session)
         session.open(writers, self.unguided)
-        evaluations = [0, 0]
+        evaluations = torch.zeros(2, session.batch, dtype=torch.long, device=session.device)
         while not session.finished:
             scale = session.scale
             if session.is_known:
                 session.write(session.known_here())
             else:
-                evaluations[writers[scale]] += 1
-                self._draw(session, rng)
+                evaluations[writers[scale]] += self._draw(session, rng)
             yield self._generation(session, scale, evaluations)
 
     def _writers(self, session: ScaleSession) -> list[int]:
@@ -79,9 +87,14 @@ class ScaleWise(ScaleDecoder):
             raise OptionError("handover", self.handover, "0, or a pipeline with a draft model")
         if self.handover >= drawn:
             raise OptionError("handover", self.handover, f"less than {drawn}, the scales that are drawn")
+        if self.passes > 1 and not any(model.stepwise_scales for model in session.models):
+            raise OptionError("passes", self.passes, "1, or a pipeline whose model has learned to write scales in part")
         return [int(0 < self.handover <= scale) for scale in range(drawn)]
 
-    def _draw(self, session: ScaleSession, rng: Rng) -> None:
+    def _draw(self, session: ScaleSession, rng: Rng) -> Tensor | int:
+        """Draws the next scale; returns the evaluations it took, for all rows or for each."""
+        if self.passes > 1 and session.is_stepwise:
+            return self._draw_in_passes(session, rng)
         probs, positions = session.score(), session.positions()
         tokens = race(probs, rng.exponential(Purpose.TOKEN, positions, session.vocabulary_size))
         weights = None
@@ -90,13 +103,45 @@ class ScaleWise(ScaleDecoder):
             noise = rng.exponential(Purpose.TOKEN, positions, session.vocabulary_size, draw=1)
             weights = _mixture(probs, noise, place)
         session.write(tokens, weights)
+        return 1
 
-    def _generation(self, session: ScaleSession, scale: int, evaluations: list[int]) -> ScaleGeneration:
-        def for_all_rows(number: int) -> Tensor:
-            return torch.full((session.batch,), number, device=session.device)
+    def _draw_in_passes(self, session: ScaleSession, rng: Rng) -> Tensor:
+        noise = rng.exponential(Purpose.TOKEN, session.positions(), session.vocabulary_size)
+        tokens = shown = session.known_here()
+        passes = torch.zeros(session.batch, dtype=torch.long, device=session.device)
+        for number in range(1, self.passes + 1):
+            free = tokens < 0
+            unfinished = free.any(dim=1)
+            if not unfinished.any():
+                break
+            # A finished row is read as it was in its own last pass: a picture does not depend on its neighbours.
+            shown = torch.where(unfinished[:, None], tokens, shown)
+            probs = session.score(shown)
+            chosen = free if number == self.passes else free & _surest(probs, free, self.entropy)
+            tokens = torch.where(chosen, race(probs, noise), tokens)
+            passes += unfinished
+        session.write(tokens)
+        return passes
 
-        committed, large, small = map(for_all_rows, (session.layout.ends[scale], *evaluations))
+    def _generation(self, session: ScaleSession, scale: int, evaluations: Tensor) -> ScaleGeneration:
+        committed = torch.full((session.batch,), session.layout.ends[scale], device=session.device)
+        large, small = evaluations.clone()
         return ScaleGeneration(session.tokens, committed, large, small, session.features)
+
+
+def _surest(probs: Tensor, free: Tensor, bound: float) -> Tensor:
+    """Which tokens to draw together, bool [B, L]: the surest, while entropies of those before sum to `bound` at most.
+
+    Args:
+        probs: [B, L, V].
+        free: bool [B, L], those that may be drawn: where there are any, one is.
+        bound: in nats.
+    """
+    entropies = torch.special.entr(probs).sum(-1).masked_fill(~free, torch.inf)
+    ordered, order = entropies.sort(dim=-1, stable=True)
+    before = ordered.cumsum(-1).roll(1, -1)
+    before[:, 0] = 0
+    return torch.zeros_like(free).scatter(-1, order, before <= bound)
 
 
 def _mixture(probs: Tensor, exponential: Tensor, place: float) -> Tensor:
