@@ -9,13 +9,11 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, silu
+from torch.nn.functional import gelu, silu
 
 from mmgen.backbones.linear import Linear
-from mmgen.backbones.next_scale import Condition, NextScaleBlock
+from mmgen.backbones.next_scale import Condition, NextScaleBlock, modulated
 from mmgen.layout import ScaleLayout
-
-_EPSILON = 1e-6
 
 
 class DistilledTransformer(ModelMixin, ConfigMixin):
@@ -105,12 +103,12 @@ class DistilledTransformer(ModelMixin, ConfigMixin):
 
     def logits(self, stream: Tensor, condition: Condition) -> Tensor:
         """Logits [B, L, V] of the tokens' codes, from their stream [B, L, C]."""
-        return self.head(_modulated(stream.float(), *condition.head).to(stream.dtype))
+        return self.head(modulated(stream.float(), *condition.head).to(stream.dtype))
 
     def vectors(self, stream: Tensor, condition: Condition) -> Tensor:
         """Vectors [B, L, code channels] of the tokens, near those of codes, from their stream [B, L, C]."""
         shift, factor = (condition.first + row for row in self.vector_modulation)
-        return self.vector_head(_modulated(stream.float(), factor + 1, shift).to(stream.dtype))
+        return self.vector_head(modulated(stream.float(), factor + 1, shift).to(stream.dtype))
 
 
 class DistilledBlock(NextScaleBlock):
@@ -131,11 +129,6 @@ class DistilledBlock(NextScaleBlock):
             known: [L, C], what its `known_layer` makes of the embedding of each slot.
         """
         gate1, gate2, factor1, factor2, shift1, shift2 = modulation
-        x = torch.addcmul(x, self._attend(_modulated(x, factor1, shift1), visible, None, 0), gate1) + known
-        hidden = gelu(self.up(_modulated(x, factor2, shift2)), approximate="tanh")
+        x = torch.addcmul(x, self._attend(modulated(x, factor1, shift1), visible, None, 0), gate1) + known
+        hidden = gelu(self.up(modulated(x, factor2, shift2)), approximate="tanh")
         return torch.addcmul(x, self.down(hidden), gate2)
-
-
-def _modulated(x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
-    """Layer norm of x [B, L, C] without weights of its own, times `factor` plus `shift`, [B, 1, C] each."""
-    return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=_EPSILON), factor)

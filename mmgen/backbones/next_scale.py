@@ -143,7 +143,7 @@ class NextScaleTransformer(ModelMixin, ConfigMixin):
 
     def logits(self, stream: Tensor, condition: Condition) -> Tensor:
         """Logits [R, L, V] of the tokens themselves, from their stream [R, L, C] behind the last block."""
-        return self.head(_modulated(stream.float(), *condition.head).to(stream.dtype))
+        return self.head(modulated(stream.float(), *condition.head).to(stream.dtype))
 
     def teacher_forced(self, labels: Tensor, next_inputs: Tensor) -> Tensor:
         """Logits [B, N, V] of whole pictures at once, for training.
@@ -218,8 +218,8 @@ class NextScaleBlock(nn.Module):
             layer: index of this block in the cache.
         """
         gate1, gate2, factor1, factor2, shift1, shift2 = modulation
-        x = torch.addcmul(x, self._attend(_modulated(x, factor1, shift1), mask, cache, layer), gate1)
-        hidden = gelu(self.up(_modulated(x, factor2, shift2)), approximate="tanh")
+        x = torch.addcmul(x, self._attend(modulated(x, factor1, shift1), mask, cache, layer), gate1)
+        hidden = gelu(self.up(modulated(x, factor2, shift2)), approximate="tanh")
         return torch.addcmul(x, self.down(hidden), gate2)
 
     def _attend(self, x: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
@@ -242,6 +242,6 @@ class NextScaleBlock(nn.Module):
         return sharpened.to(query.dtype), normalize(key.float(), dim=-1).to(key.dtype)
 
 
-def _modulated(x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+def modulated(x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
     """Layer norm of x [R, L, C] without weights of its own, times `factor` plus `shift`, [R, 1, C] each."""
     return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=_EPSILON), factor)
