@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from mmgen.errors import OptionError
 from mmgen.evaluation import adherence, quality
 from mmgen.evaluation.baseline import Comparison, compare
 from mmgen.evaluation.entrants import EVERYTHING, Entrant, choose_entrants, parse_decoders
+from mmgen.evaluation.memory import peak_memory
 from mmgen.evaluation.race import Spread
 from mmgen.evaluation.rows import BASELINE, Row
 from mmgen.scenes.grammar import Scene
@@ -154,6 +156,8 @@ class _Trial:
         """For each repeat the seconds of each call."""
         self.images: list[np.ndarray] = []
         self.statistics: list[Any] = []
+        self.memory = 0
+        """Bytes at most, of the untimed call."""
 
     def add(self, repeat: int, seconds: float, images: list[np.ndarray], statistics: list[Any]) -> None:
         """Takes in one call; pictures only of the first repeat: they are the same in all."""
@@ -197,7 +201,7 @@ def _take_time(
 ) -> None:
     """Draws with all decoders in turn, and takes down what each call took."""
     for trial in trials:
-        _draw(pipe, trial, work, seed, 0)
+        _, trial.memory = peak_memory(functools.partial(_draw, pipe, trial, work, seed, 0), pipe.device)
     for repeat in range(repeats):
         for size in sorted({trial.batch for trial in trials}):
             chunks = range(0, -(-prompts // size) * size, size)
@@ -256,6 +260,7 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
         speedup_low=speedup.low,
         speedup_high=speedup.high,
         images_per_second=trial.batch * len(trial.calls) / sum(trial.calls),
+        memory=trial.memory,
         batch_speedup=None if smallest is trial else batch_speedup,
         adherence=judged.share,
         adherence_error=judged.error,
@@ -308,6 +313,7 @@ def _baseline_row(pipe: Any, comparison: Comparison) -> Row:
         speedup_low=inverse.low,
         speedup_high=inverse.high,
         images_per_second=1 / seconds.median,
+        memory=None,
         batch_speedup=None,
         adherence=None,
         adherence_error=None,

@@ -16,6 +16,7 @@ _WIDTH = 400
 _COLUMNS = ("decoder", "law", "batch", "evaluations")
 _SPEED_COLUMNS = ("tokens_per_evaluation", "seconds", "speedup")
 _BATCH_COLUMNS = ("images_per_second", "batch_speedup")
+_MEGABYTE = 2**20
 _QUALITY_COLUMNS = ("distance_to_autoregression", "distance_chance", "distance_to_held_out_scenes")
 
 
@@ -40,6 +41,7 @@ class Row:
         speedup_low: lower quartile.
         speedup_high: upper quartile.
         images_per_second: pictures over seconds, of all timed calls together.
+        memory: bytes that torch allocates at most during a call, weights not counted; None where it was not watched.
         batch_speedup: images per second over those of the same decoder at the smallest batch size of the
             run, paired by repeat; None at that size.
         adherence: share of the pictures that show everything their caption asks for; None where the
@@ -74,6 +76,7 @@ class Row:
     speedup_low: float
     speedup_high: float
     images_per_second: float
+    memory: int | None
     batch_speedup: float | None
     adherence: float | None
     adherence_error: float | None
@@ -108,7 +111,8 @@ def table(rows: Sequence[Row]) -> str:
     drafted = any(row.draft_evaluations for row in rows)
     columns = (
         *_COLUMNS, *(("draft_evaluations",) if drafted else ()), *_SPEED_COLUMNS,
-        *(_BATCH_COLUMNS if several else ()), "adherence", *(_QUALITY_COLUMNS if measured else ()), "same_pictures",
+        *(_BATCH_COLUMNS if several else ()), "memory", "adherence", *(_QUALITY_COLUMNS if measured else ()),
+        "same_pictures",
     )  # fmt: skip
     for column in columns:
         grid.add_column(column, justify="left" if column in ("decoder", "law") else "right", no_wrap=True)
@@ -131,6 +135,8 @@ def _cell(row: Row, column: str) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if column == "memory":
+        return f"{value / _MEGABYTE:.1f} MiB"
     if column == "adherence":
         return f"{value:.0%}" if row.quality_pictures is None else f"{value:.1%} ±{row.adherence_error:.1%}"
     if column == "distance_to_autoregression":

@@ -60,6 +60,12 @@ def test_batches_hold_whole_chunks_of_the_same_prompts(rows):
     )  # 16 pixels: the judge knows 64
 
 
+def test_memory_is_that_of_a_call(rows):
+    single, double = (next(row for row in rows if row.batch == batch) for batch in (1, 2))
+    assert 1000 < single.memory < double.memory
+    assert rows[-1].memory is None and " MiB" in table(rows)
+
+
 def test_calls_are_interleaved_and_take_turns(tiny_pipeline, monkeypatch):
     calls = []
     draw = bench._draw
