@@ -198,10 +198,20 @@ def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
     path = locate(name)
     if not (path / "model_index.json").is_file():
         return published.load(path, dtype, **components)
-    kind = catalog.read_json(path / "model_index.json").get("_class_name")
+    return pipeline_class(path).from_pretrained(path, dtype, **components)
+
+
+def pipeline_class(folder: Path) -> type[Pipeline]:
+    """The class a folder of ours names.
+
+    Raises:
+        UnknownNameError: it names none of ours.
+        WeightsError: its index cannot be read.
+    """
+    kind = catalog.read_json(folder / "model_index.json").get("_class_name")
     if kind not in PIPELINES:
         raise UnknownNameError("pipeline class", kind, PIPELINES)
-    return getattr(importlib.import_module(PIPELINES[kind]), kind).from_pretrained(path, dtype, **components)
+    return getattr(importlib.import_module(PIPELINES[kind]), kind)
 
 
 def _load_tokenizer(folder: Path, dtype: torch.dtype | None) -> Any:

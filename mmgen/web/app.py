@@ -128,11 +128,11 @@ class _Page:
 
     def _settings(self) -> None:
         sampling, decoder = self.pipe.config.sampling, self.pipe.decoder
-        names = self.studio.names
+        names, choices = self.studio.names, decoder_choices(self.studio.family())
         self.pipeline = gr.Dropdown(names, value=names[0], label="Pipeline", elem_id="pipeline")
-        self.decoder = gr.Dropdown(decoder_choices(), value=decoder.name, label="Decoder", elem_id="decoder")
-        self.about = gr.HTML(about_decoder(decoder.name), elem_id="about-decoder")
-        self.options = DecoderOptions(decoder)
+        self.decoder = gr.Dropdown(choices, value=decoder.name, label="Decoder", elem_id="decoder")
+        self.about = gr.HTML(about_decoder(type(decoder)), elem_id="about-decoder")
+        self.options = DecoderOptions(decoder, self.studio.families)
         with gr.Row(elem_id="seeds", equal_height=False):
             self.seed = gr.Number(
                 label="Seed", value=1, precision=0, interactive=False, elem_id="seed", min_width=120, scale=2
@@ -166,10 +166,7 @@ class _Page:
         )
         self.stop.click(_stop, self.visit, self.status, **quick)
         self.decoder.change(
-            lambda name: [about_decoder(name), *self.options.show(name)],
-            self.decoder,
-            [self.about, *self.options.groups.values()],
-            **quick,
+            self.explain, [self.pipeline, self.decoder], [self.about, *self.options.groups.values()], **quick
         )
         self.random.change(lambda random: gr.update(interactive=not random), self.random, self.seed, **quick)
         self.reuse.click(_reuse, self.last_seed, [self.seed, self.random], **quick)
@@ -197,17 +194,27 @@ class _Page:
             visit.requests -= 1
 
     def _frames(self, values: dict[Any, Any]) -> Generator[Frame]:
-        decoder = values[self.decoder]
+        name, decoder = values[self.pipeline], values[self.decoder]
         return self.studio.draw(
             values[self.prompt],
-            pipeline=values[self.pipeline],
+            pipeline=name,
             count=values[self.count],
             seed=None if values[self.random] else values[self.seed],
             decoder=decoder,
-            decoder_options=self.options.read(decoder, values),
+            decoder_options=self.options.read(self._decoder(name, decoder), values),
             guidance=values[self.guidance],
             temperature=values[self.temperature],
         )
+
+    def _decoder(self, pipeline: str, name: str) -> Any:
+        """A decoder's class; that of the pipeline's first one while the picker still shows another family's name."""
+        decoders = self.studio.family(pipeline).decoders()
+        return decoders.get(name, next(iter(decoders.values())))
+
+    def explain(self, pipeline: str, name: str) -> list[Any]:
+        """What the page says of a decoder, and its options alone."""
+        decoder = self._decoder(pipeline, name)
+        return [about_decoder(decoder), *self.options.show(decoder)]
 
     def _taken(self) -> list[Any]:
         widgets = [widget for group in self.options.widgets.values() for widget in group.values()]
@@ -219,10 +226,11 @@ class _Page:
         sampling = pipe.config.sampling
         options: list[Any] = []
         for decoder, widgets in self.options.widgets.items():
-            own = decoder == pipe.decoder.name
+            own = decoder is type(pipe.decoder)
             options += self.options.restore(pipe.decoder) if own else [gr.skip() for _ in widgets]
         words = captions.describe_grammar(pipe.text_encoder.grammar)
-        return [pipe.decoder.name, sampling["guidance"], sampling["temperature"], words, *options]
+        picker = gr.update(choices=decoder_choices(self.studio.family(name)), value=pipe.decoder.name)
+        return [picker, sampling["guidance"], sampling["temperature"], words, *options]
 
 
 def _endpoint(studio: Studio) -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
-from mmgen import decoding
 from mmgen.decoding.decoder import Decoder
 
 
@@ -17,64 +16,71 @@ class DecoderOptions:
 
     Args:
         chosen: the decoder to start with; its own values stand in its widgets.
+        families: packages of decoders, such as `mmgen.decoding`: those of the pipelines that can be picked.
     """
 
-    def __init__(self, chosen: Decoder) -> None:
-        self.groups: dict[str, gr.Column] = {}
-        self.widgets: dict[str, dict[str, gr.components.Component]] = {}
-        for name, kind in decoding.decoders().items():
-            options = kind.describe()["options"]
-            values = chosen.options() if name == chosen.name else {}
-            with gr.Column(visible=name == chosen.name, elem_id=f"options-{name}", min_width=0) as group:
-                self.widgets[name] = {
-                    option["name"]: _widget(option, values.get(option["name"], option["default"]), name)
+    def __init__(self, chosen: Decoder, families: Sequence[Any]) -> None:
+        self.groups: dict[type, gr.Column] = {}
+        self.widgets: dict[type, dict[str, gr.components.Component]] = {}
+        for kind in (kind for family in families for kind in family.decoders().values()):
+            options, own, place = kind.describe()["options"], kind is type(chosen), _place(kind)
+            values = chosen.options() if own else {}
+            with gr.Column(visible=own, elem_id=f"options-{place}", min_width=0) as group:
+                self.widgets[kind] = {
+                    option["name"]: _widget(option, values.get(option["name"], option["default"]), place)
                     for option in options
                 }
-            self.groups[name] = group
+            self.groups[kind] = group
 
     @property
     def inputs(self) -> set[gr.components.Component]:
         """All widgets, of all decoders."""
         return {widget for widgets in self.widgets.values() for widget in widgets.values()}
 
-    def read(self, decoder: str, values: Mapping[Any, Any]) -> dict[str, Any]:
+    def read(self, decoder: type[Decoder], values: Mapping[Any, Any]) -> dict[str, Any]:
         """The options of a decoder, from what the widgets hold; a whole number stays one."""
-        kinds = {option["name"]: option["type"] for option in decoding.decoders()[decoder].describe()["options"]}
+        kinds = {option["name"]: option["type"] for option in decoder.describe()["options"]}
         return {
             name: round(values[widget]) if kinds[name] == "int" and values[widget] is not None else values[widget]
             for name, widget in self.widgets[decoder].items()
         }
 
-    def show(self, decoder: str) -> list[Any]:
+    def show(self, decoder: type[Decoder]) -> list[Any]:
         """Updates of `groups` that show one decoder's."""
-        return [gr.update(visible=name == decoder) for name in self.groups]
+        return [gr.update(visible=kind is decoder) for kind in self.groups]
 
     def restore(self, decoder: Decoder) -> list[Any]:
         """Updates of one decoder's widgets to the values it has, in the order of its options."""
         return [gr.update(value=value) for value in decoder.options().values()]
 
 
-def decoder_choices() -> list[tuple[str, str]]:
-    """What the decoder picker shows, and the names behind: the law stands beside each name."""
-    return [(f"{name} · {kind.law}", name) for name, kind in decoding.decoders().items()]
+def decoder_choices(family: Any) -> list[tuple[str, str]]:
+    """What the decoder picker shows of a package, and the names behind: the law stands beside each name."""
+    return [(f"{name} · {kind.law}", name) for name, kind in family.decoders().items()]
 
 
-def about_decoder(name: str) -> str:
+def about_decoder(decoder: type[Decoder]) -> str:
     """A decoder's law, summary and paper, as HTML."""
-    about = {key: html.escape(str(value)) for key, value in decoding.decoders()[name].describe().items()}
+    about = {key: html.escape(str(value)) for key, value in decoder.describe().items()}
     return (
         f'<p class="about"><span class="law {about["law"]}">{about["law"]}</span> {about["summary"]} '
         f'<span class="paper">{about["paper"]}</span></p>'
     )
 
 
-def _widget(option: Mapping[str, Any], value: Any, decoder: str) -> gr.components.Component:
+def _place(decoder: type[Decoder]) -> str:
+    """What tells a decoder's widgets from others': decoders of different packages may share a name."""
+    packages = decoder.__module__.split(".")[2:-1]
+    return "-".join((*packages, decoder.name))
+
+
+def _widget(option: Mapping[str, Any], value: Any, place: str) -> gr.components.Component:
     name = option["name"]
     common = {
         "label": name.replace("_", " ").capitalize(),
         "info": option["help"],
         "value": value,
-        "elem_id": f"option-{decoder}-{name}",
+        "elem_id": f"option-{place}-{name}",
         "interactive": True,
     }
     minimum, maximum = option.get("minimum"), option.get("maximum")

@@ -17,6 +17,7 @@ import mmgen
 from mmgen import catalog, media
 from mmgen.errors import OptionError, UnknownNameError
 from mmgen.pipelines.output import Statistics
+from mmgen.pipelines.pipeline import pipeline_class
 
 MAXIMUM_COUNT = 8
 """Most pictures of one request: the model is shared by everyone who has the page open."""
@@ -62,6 +63,25 @@ class Studio:
         """Names of the shipped image pipelines."""
         return [name for name, entry in catalog.pipelines().items() if entry.medium == "image"]
 
+    @property
+    def families(self) -> list[Any]:
+        """Packages of the decoders of all these pipelines, each once."""
+        return list(dict.fromkeys(self.family(name) for name in self.names))
+
+    def family(self, name: str | None = None) -> Any:
+        """The package of the decoders that suit a pipeline, which is not loaded for it; the default one's for None.
+
+        Raises:
+            UnknownNameError: as for `pipeline`.
+        """
+        return pipeline_class(catalog.find(self._known(name))).algorithms
+
+    def _known(self, name: str | None) -> str:
+        name = name or catalog.default_pipeline("image")
+        if name not in self.names:
+            raise UnknownNameError("pipeline", name, self.names)
+        return name
+
     def pipeline(self, name: str | None = None) -> Any:
         """A pipeline by name; the default one where nothing is given.
 
@@ -69,9 +89,7 @@ class Studio:
             UnknownNameError: no image pipeline of that name is shipped. Other folders are not opened: the
                 name comes from whoever can reach the page.
         """
-        name = name or catalog.default_pipeline("image")
-        if name not in self.names:
-            raise UnknownNameError("pipeline", name, self.names)
+        name = self._known(name)
         with self._lock:
             if name not in self._pipelines:
                 self._pipelines[name] = mmgen.load(name)
