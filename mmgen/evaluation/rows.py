@@ -135,8 +135,8 @@ def _cell(row: Row, column: str) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if column == "memory":
-        return f"{value / _MEGABYTE:.1f} MiB"
+    if column == "memory" and row.memory is not None:
+        return f"{row.memory / _MEGABYTE:.1f} MiB"
     if column == "adherence":
         return f"{value:.0%}" if row.quality_pictures is None else f"{value:.1%} ±{row.adherence_error:.1%}"
     if column == "distance_to_autoregression":
