@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -192,6 +194,20 @@ class KVCache:
         self._padding = None if self._padding is None else self._padding[rows]
         self._readable = self.capacity
         self._bind()
+
+    def adopt(self, rows: Tensor, other: KVCache) -> None:
+        """Puts the rows of another cache in the place of `rows` [R'], with their lengths and hidden slots.
+
+        The other has as many slots at most, and the same types.
+        """
+        kept: Any = other
+        self._keys.adopt(rows, kept._keys, other.capacity)
+        self._values.adopt(rows, kept._values, other.capacity)
+        self.lengths = self.lengths.index_copy(0, rows, other.lengths)
+        if self._padding is not None:
+            self._padding[rows] = False
+            if other._padding is not None:
+                self._padding[rows, : other.capacity] = other._padding
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
         """Copies slots `sources` [R, M] over slots `targets` [R, M] of the same row, in every layer."""

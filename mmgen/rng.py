@@ -90,11 +90,25 @@ class Rng:
         row = torch.arange(rows, device=positions.device)[:, None]
         return self._table[row, positions]
 
+    def first(self, rows: int) -> Rng:
+        """The noise of the first rows."""
+        return self if rows == len(self._keys) else self.select(torch.arange(rows, device=self._keys.device))
+
     def select(self, rows: Tensor) -> Rng:
         """The noise of `rows` [B'] alone."""
         chosen = Rng([], self._keys.device)
         chosen._keys = self._keys[rows]
         chosen._table = None if self._table is None else self._table[rows]
+        return chosen
+
+    def renew(self, rows: Tensor, other: Rng) -> Rng:
+        """The noise of the same rows, but for `rows` [B'], which have the other's."""
+        chosen = Rng([], self._keys.device)
+        chosen._keys = self._keys.index_copy(0, rows, other._keys)
+        if self._table is not None:
+            _, length, size = self._table.shape
+            line = torch.arange(length, device=rows.device).expand(len(rows), -1)
+            chosen._table = self._table.index_copy_(0, rows, other.exponential(Purpose.TOKEN, line, size))
         return chosen
 
     def _key(self, purpose: Purpose, positions: Tensor, draw: Tensor | int) -> Tensor:

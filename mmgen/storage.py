@@ -39,6 +39,10 @@ class Slots:
         self.stored = self.stored[:, rows]
         self._bind()
 
+    def adopt(self, rows: Tensor, other: Slots, slots: int) -> None:
+        """Puts the first `slots` of all rows of another in the place of those of `rows` [R']."""
+        self.stored[:, rows, :, :slots] = other.stored[:, :, :, :slots]
+
     def move(self, sources: Tensor, targets: Tensor) -> None:
         """Copies what lies at one index over what lies at another, in every layer."""
         flat = self.stored.flatten(1, 3)
@@ -93,6 +97,10 @@ class EightBitSlots:
         self._steps.select(rows)
         self._scales.select(rows)
         self._bind()
+
+    def adopt(self, rows: Tensor, other: EightBitSlots, slots: int) -> None:
+        self._steps.adopt(rows, other._steps, slots)
+        self._scales.adopt(rows, other._scales, slots)
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
         self._steps.move(sources, targets)

@@ -26,14 +26,22 @@ class Autoregressive(Decoder):
     paper = "the chain rule"
     seeded = True
 
+    @property
+    def renews(self) -> bool:
+        return True
+
     @torch.no_grad()
     def steps(self, session: Session, rng: Rng) -> Iterator[Generation]:
         window = 1 + longest_known_run(session.known)
         session.open(window)
         line = Line(session, window)
-        planned = common_known_runs(session.known)
-        position = 0
+        planned = None if session.waiting else common_known_runs(session.known)
+        position, everyone = 0, rng
+        rng = rng.first(session.batch)
         while line.unfinished():
+            begun = line.renew()
+            if begun is not None:
+                rng = rng.renew(begun[0], everyone.select(begun[1]))
             runs = line.known_runs()
             width = 1 + (int(runs.max()) if planned is None else planned[position])
             position += width

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
@@ -34,6 +34,18 @@ class Generation:
     evaluations: Tensor
     draft_evaluations: Tensor
 
+    def part(self, rows: Sequence[int]) -> Self:
+        """Some of the lines."""
+        return type(self)(**{name: value[list(rows)] for name, value in vars(self).items()})
+
+    def within(self, whole: Self | None, rows: Sequence[int], count: int) -> Self:
+        """These lines as `rows` of `count`, the others as `whole` has them; None is nothing written."""
+        if whole is None:
+            whole = type(self)(**{name: value.new_zeros(count, *value.shape[1:]) for name, value in vars(self).items()})
+        for name, value in vars(self).items():
+            getattr(whole, name)[list(rows)] = value
+        return whole
+
 
 @dataclass
 class Decoder(SchedulerMixin, ConfigMixin, ABC):
@@ -53,6 +65,11 @@ class Decoder(SchedulerMixin, ConfigMixin, ABC):
     seeded: ClassVar[bool] = False
     """Whether it draws the very tokens that `autoregressive` draws from the same seed."""
     config_name = "decoder_config.json"
+
+    @property
+    def renews(self) -> bool:
+        """Whether it begins waiting lines where others are finished: where what it draws of one cannot depend on it."""
+        return False
 
     def __post_init__(self) -> None:
         check_options(self)

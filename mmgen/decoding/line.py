@@ -34,12 +34,12 @@ class Line:
         self._passes = 0
         self._rows = torch.arange(batch, device=device)
         self._finished = 0
-        self._whole: Generation | None = None
+        self._whole = _nothing_written(batch + session.waiting, length, device) if session.waiting else None
         self._slots = torch.arange(window, device=device)
 
     @property
     def generation(self) -> Generation:
-        """The lines as they stand, those of finished rows among them."""
+        """The lines as they stand, finished and waiting ones among them."""
         tokens = self.buffer[:, 1 : 1 + self.length]
         own = Generation(tokens, self.committed, self.evaluations, self.draft_evaluations)
         if self._whole is None:
@@ -54,7 +54,29 @@ class Line:
             return True
         writing = int((self.committed < self.length).sum())
         self._finished = len(self.committed) - writing
-        return writing > 0
+        return writing + self.session.waiting > 0
+
+    def renew(self) -> tuple[Tensor, Tensor] | None:
+        """Begins waiting lines where rows are finished.
+
+        Returns:
+            int64 [B'], rows that begin anew, and which lines of the session they are; None where none does.
+        """
+        if not (self._finished and self.session.waiting):
+            return None
+        self._whole = self.generation
+        finished = (self.committed >= self.length).nonzero().squeeze(1)
+        lines = self.session.renew(finished)
+        rows = finished[: len(lines)]
+        self._rows = self._rows.index_copy(0, rows, lines)
+        self.buffer.index_fill_(0, rows, self.session.begin_token)
+        for count in (self.committed, self.evaluations, self.draft_evaluations):
+            count.index_fill_(0, rows, 0)
+        self._known[rows, : self.length] = self.session.known[rows]
+        self._all_known_from = _all_known_from(self.session.known)
+        self._surely_written = 0
+        self.session.rewind(self.committed)
+        return rows, lines
 
     def retire(self) -> Tensor | None:
         """Takes finished rows out of the session, once they are a quarter of it: they would cost as the others do.
@@ -62,7 +84,7 @@ class Line:
         Returns:
             int64 [B'], the rows that stay, by their present index; None where nothing changed.
         """
-        if 4 * self._finished < len(self.committed):
+        if 4 * self._finished < len(self.committed) or self.session.waiting:
             return None
         rows = (self.committed < self.length).nonzero().squeeze(1)
         whole = self.generation
@@ -124,6 +146,12 @@ class Line:
         self.committed = torch.where(rest_known, self.length, self.committed)
         known, line = self.session.known, self.buffer[:, 1 : 1 + self.length]
         line.copy_(torch.where(rest_known[:, None] & (known >= 0), known, line))
+
+
+def _nothing_written(lines: int, length: int, device: torch.device) -> Generation:
+    """Lines of which nothing is written."""
+    counts = [torch.zeros(lines, dtype=torch.long, device=device) for _ in range(3)]
+    return Generation(torch.zeros(lines, length, dtype=torch.long, device=device), *counts)
 
 
 def _all_known_from(known: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ from mmgen.sessions.session import Session
 BUCKETS = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Window lengths the adaptive window chooses from, so that few shapes occur."""
 
+_FIRST_AVERAGE = 4.0
+"""Tokens a row is taken to commit in an evaluation before it is known."""
+
 
 class Drafts(NamedTuple):
     """Drafted tokens int64 [B, L] and the laws they were drawn from [B, L, V]; None where no law is needed."""
@@ -141,6 +144,10 @@ class Speculation(Decoder):
             probs: the model's probabilities p [B, L, V].
         """
 
+    @property
+    def renews(self) -> bool:
+        return self.seeded and not self.drafter.remembers
+
     def bind(self, session: Session) -> Speculation:
         """The decoder with what it needs to know of a session."""
         return self
@@ -172,7 +179,13 @@ class Speculation(Decoder):
         filled, node = torch.zeros_like(line.committed), torch.full_like(line.committed, -1)
         drafts: Drafts | None = None
         probs, start = None, line.committed
+        everyone, rng = rng, rng.first(session.batch)
         while line.unfinished():
+            begun = line.renew()
+            if begun is not None:
+                rng = rng.renew(begun[0], everyone.select(begun[1]))
+                filled, node = filled.index_fill(0, begun[0], 0), node.index_fill(0, begun[0], -1)
+                widths.renew(begun[0])
             rows = line.retire()
             if rows is not None and probs is not None:
                 rng, drafts, probs = rng.select(rows), drafts and drafts.select(rows), probs[rows]
@@ -251,7 +264,7 @@ class _Widths:
         self._adaptive, self._window, self._limited = adaptive, window, False
         buckets = [bucket for bucket in BUCKETS if least <= bucket < window] + [window]
         self._buckets = torch.tensor(buckets, device=line.committed.device)
-        self._average = torch.full_like(line.committed, 4, dtype=torch.float32)
+        self._average = torch.full_like(line.committed, _FIRST_AVERAGE, dtype=torch.float32)
         self._line = line
         self.widths = torch.full_like(line.committed, window)
         self._choose()
@@ -278,6 +291,11 @@ class _Widths:
     def select(self, rows: Tensor) -> None:
         """Goes on with `rows` [B'] alone."""
         self._average, self.widths = self._average[rows], self.widths[rows]
+
+    def renew(self, rows: Tensor) -> None:
+        """Knows nothing of `rows` [B'] any more."""
+        self._average = self._average.index_fill(0, rows, _FIRST_AVERAGE)
+        self._choose()
 
     def _choose(self) -> None:
         self.widths = torch.full_like(self._line.committed, self._window)

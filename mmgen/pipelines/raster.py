@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,7 @@ class Drawing:
         decoder: draws them.
         sampling: how tokens are drawn from logits.
         conditions: what else the family was told, by name.
+        batch_size: pictures drawn at once, at most.
         generation: tokens, committed counts and evaluations so far; None before the first.
         started: `time.perf_counter()` at the start.
     """
@@ -54,8 +55,16 @@ class Drawing:
     decoder: Decoder
     sampling: Sampling
     conditions: dict[str, Any]
+    batch_size: int
     generation: Generation | None = None
     started: float = field(default_factory=time.perf_counter)
+
+    def part(self, pictures: Sequence[int]) -> Drawing:
+        """Some of the pictures, as far as they are drawn."""
+        names = ("prompts", "subjects", "seeds")
+        chosen: dict[str, Any] = {name: [getattr(self, name)[index] for index in pictures] for name in names}
+        generation = None if self.generation is None else self.generation.part(pictures)
+        return replace(self, **chosen, known=self.known[list(pictures)], generation=generation)
 
 
 class RasterPipeline(Pipeline):
@@ -140,6 +149,7 @@ class RasterPipeline(Pipeline):
         top_k: int | None = None,
         top_p: float | None = None,
         num_images_per_prompt: int = 1,
+        batch_size: int | None = None,
         height: int | None = None,
         width: int | None = None,
         known: Tensor | None = None,
@@ -163,6 +173,8 @@ class RasterPipeline(Pipeline):
             top_k: keep the k likeliest codes; 0 keeps all.
             top_p: keep the likeliest codes up to this probability; 1 keeps all.
             num_images_per_prompt: pictures of each prompt, 1 to 256.
+            batch_size: pictures drawn at once, 1 or more; all where nothing is given. What a picture is does not
+                depend on it. Where the decoder can, the next picture begins as soon as one is finished.
             height: pixels; the model's own size where nothing is given.
             width: likewise.
             known: codes that are given, int64 [B, 1, h, w] or [1, 1, h, w], -1 where free.
@@ -191,7 +203,7 @@ class RasterPipeline(Pipeline):
         drawing = self.plan(
             prompt, seed=seed, decoder=decoder, decoder_options=decoder_options, guidance=guidance,
             temperature=temperature, top_k=top_k, top_p=top_p, num_images_per_prompt=num_images_per_prompt,
-            height=height, width=width, known=known, generator=generator, **conditions,
+            batch_size=batch_size, height=height, width=width, known=known, generator=generator, **conditions,
         )  # fmt: skip
         with self.progress_bar(total=drawing.layout.length) as bar:
             for _ in self._steps(drawing):
@@ -202,7 +214,7 @@ class RasterPipeline(Pipeline):
                 if callback_on_step_end is not None:
                     evaluation = int(drawing.generation.evaluations.max())
                     callback_on_step_end(self, evaluation, committed, {"tokens": drawing.generation.tokens})
-        output = ImageOutput(self.render(drawing, output_type), self.statistics(drawing))
+        output = self.output(self.render(drawing, output_type), self.statistics(drawing))
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
@@ -218,6 +230,7 @@ class RasterPipeline(Pipeline):
         top_k: int | None = None,
         top_p: float | None = None,
         num_images_per_prompt: int = 1,
+        batch_size: int | None = None,
         height: int | None = None,
         width: int | None = None,
         known: Tensor | None = None,
@@ -233,7 +246,7 @@ class RasterPipeline(Pipeline):
             self.plan(
                 prompt, seed=seed, decoder=decoder, decoder_options=decoder_options, guidance=guidance,
                 temperature=temperature, top_k=top_k, top_p=top_p, num_images_per_prompt=num_images_per_prompt,
-                height=height, width=width, known=known, generator=generator, **conditions,
+                batch_size=batch_size, height=height, width=width, known=known, generator=generator, **conditions,
             )
         )  # fmt: skip
 
@@ -245,6 +258,7 @@ class RasterPipeline(Pipeline):
         decoder: str | Decoder | None = None,
         decoder_options: dict[str, Any] | None = None,
         num_images_per_prompt: int = 1,
+        batch_size: int | None = None,
         height: int | None = None,
         width: int | None = None,
         known: Tensor | None = None,
@@ -257,6 +271,8 @@ class RasterPipeline(Pipeline):
             raise PromptError("", "there is no prompt", "give at least one")
         if type(num_images_per_prompt) is not int or not 1 <= num_images_per_prompt <= 256:
             raise OptionError("num_images_per_prompt", num_images_per_prompt, "a whole number from 1 to 256")
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise OptionError("batch_size", batch_size, "a whole number, 1 or more")
         layout = self.layout(height, width)
         subjects = [self.read(text) for text in prompts for _ in range(num_images_per_prompt)]
         sampling, conditions = self._settings(settings)
@@ -269,6 +285,7 @@ class RasterPipeline(Pipeline):
             decoder=self.choose_decoder(decoder, decoder_options),
             sampling=sampling,
             conditions=conditions,
+            batch_size=min(batch_size or len(subjects), len(subjects)),
         )
 
     def _settings(self, given: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
@@ -287,11 +304,26 @@ class RasterPipeline(Pipeline):
     def _steps(self, drawing: Drawing) -> Iterator[Drawing]:
         self._interrupt = False
         drawing.started = time.perf_counter()
-        for generation in drawing.decoder.steps(self.session(drawing), Rng(drawing.seeds, self._execution_device)):
+        for generation in self._generations(drawing):
             drawing.generation = generation
             yield drawing
             if self._interrupt:
                 return
+
+    def _generations(self, drawing: Drawing) -> Iterator[Generation]:
+        """A drawing evaluation by evaluation, no more than `batch_size` pictures at once."""
+        count, size = len(drawing.prompts), drawing.batch_size
+        # Where pictures have different known codes, a window's length would be another for those that wait.
+        alike = bool((drawing.known == drawing.known[:1]).all())
+        step = count if drawing.decoder.renews and alike else size
+        whole: Generation | None = None
+        for start in range(0, count, step):
+            pictures = range(start, min(start + step, count))
+            part = drawing if step == count else drawing.part(pictures)
+            rng = Rng(part.seeds, self._execution_device)
+            for generation in part.decoder.steps(self.session(part), rng):
+                whole = generation if step == count else generation.within(whole, pictures, count)
+                yield whole
 
     def session(self, drawing: Drawing) -> RasterSession:
         """The session a drawing's decoder writes in."""
@@ -301,6 +333,7 @@ class RasterPipeline(Pipeline):
             *self._prompted(self.transformer, drawing),
             **given,
             draft=None if draft is None else RasterSession(*self._prompted(draft, drawing), **given),
+            batch=drawing.batch_size,
             heads=getattr(self, "heads", None),
             codebook=self._codebook(self.transformer.vocabulary_size),
         )
@@ -319,6 +352,10 @@ class RasterPipeline(Pipeline):
         if known is None or known.vectors.device != made.vectors.device or not torch.equal(known.vectors, made.vectors):
             self._known_codebook = made
         return self._known_codebook or made
+
+    def output(self, rendered: Any, statistics: list[Statistics]) -> Any:
+        """What a call returns, of what was rendered and how it was made."""
+        return ImageOutput(rendered, statistics)
 
     @torch.no_grad()
     def render(self, drawing: Drawing, output_type: str = "pil") -> Any:
@@ -364,11 +401,15 @@ class RasterPipeline(Pipeline):
                 options=drawing.decoder.options(),
                 sampling=drawing.sampling.to_dict(),
                 conditions=conditions.in_words(drawing.conditions, self.condition_defaults),
-                size=tuple(side * self.tokenizer.stride for side in drawing.layout.grid),
+                size=self.size(drawing.layout),
                 revision=self.revision,
             )
             for prompt, seed, free, committed, evaluations, draft_evaluations in rows
         ]
+
+    def size(self, layout: RasterLayout) -> tuple[int, ...]:
+        """What statistics say of a grid's size: sides in pixels."""
+        return tuple(side * self.tokenizer.stride for side in layout.grid)
 
     def _written(self, drawing: Drawing) -> tuple[Tensor, Tensor]:
         """Tokens [B, N] with 0 where none is committed yet, and where they are: bool [B, N]."""
@@ -382,9 +423,8 @@ class RasterPipeline(Pipeline):
         if known is None:
             return layout.known().expand(batch, -1)
         codes = self.tokenizer.codebook.shape[0]
-        if known.ndim != 4 or known.shape[0] not in (1, batch) or known.shape[1:] != (1, *layout.grid):
-            height, width = layout.grid
-            raise SizeError(f"known codes of shape {list(known.shape)}", f"[{batch}, 1, {height}, {width}]")
+        if known.shape[:1] not in ((1,), (batch,)) or known.shape[1:] != (1, *layout.grid):
+            raise SizeError(f"known codes of shape {list(known.shape)}", str([batch, 1, *layout.grid]))
         if bool((known < -1).any()) or bool((known >= codes).any()):
             raise OptionError("known", "codes out of range", f"-1 where free, else 0 to {codes - 1}")
         return layout.known(known).expand(batch, -1)

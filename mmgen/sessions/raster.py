@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot, pad
 from mmgen.backbones.backbone import Backbone, Prompt
 from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
+from mmgen.cache import KVCache
 from mmgen.codebook import Codebook
 from mmgen.errors import SizeError
 from mmgen.layout import RasterLayout, Tree
@@ -26,11 +27,12 @@ class RasterSession:
         prompt: what the lines continue, one row each.
         null_prompt: the same for "no prompt"; used where `sampling` is guided.
         sampling: how probabilities come from logits.
-        known: tokens that are given, int64 [B, N] with -1 where free; None where those of the layout alone are.
+        known: tokens that are given, int64 [lines, N] with -1 where free; None where those of the layout alone are.
         draft: the session of a smaller model under the same prompts, if there is one.
         heads: trained on the backbone's features, if there are some.
         codebook: what the codes stand for, if it is known.
         cache_bits: bits of each key and value in the cache: 8, or None for the backbone's own type.
+        batch: lines to write at once, the others wait for one of them to be finished; None writes all at once.
     """
 
     def __init__(
@@ -45,11 +47,14 @@ class RasterSession:
         heads: TokenHeads | None = None,
         codebook: Codebook | None = None,
         cache_bits: int | None = None,
+        batch: int | None = None,
     ) -> None:
         self.backbone = backbone
         self.sampling = sampling
         self.layout = layout
-        self.batch = len(prompt.embeddings)
+        lines = len(prompt.embeddings)
+        self.batch = min(batch or lines, lines)
+        self.waiting = lines - self.batch
         self.length = layout.length
         self.vocabulary_size = backbone.vocabulary_size
         self.begin_token = backbone.begin_token
@@ -61,26 +66,53 @@ class RasterSession:
         self._cache_bits = cache_bits
         self._streams: list[Tensor] = []
         if known is None:
-            known = layout.known().expand(self.batch, -1)
-        if tuple(known.shape) != (self.batch, self.length):
-            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{self.batch}, {self.length}]")
-        self.known = known.to(self.device)
+            known = layout.known().expand(lines, -1)
+        if tuple(known.shape) != (lines, self.length):
+            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{lines}, {self.length}]")
+        self._all_known, self._lines = known.to(self.device), lines
+        self.known = self._all_known[: self.batch]
         self.constrained = bool((known >= 0).any())
         self._prompt = prompt + null_prompt if sampling.guided else prompt
-        self._begin = self._prompt.begin
 
     @torch.no_grad()
     def open(self, window: int) -> None:
-        prompt = self._prompt
-        rows, length = prompt.embeddings.shape[:2]
-        self._cache = self.backbone.new_cache(rows, length + 1 + self.length + window, self._cache_bits)
-        if prompt.hidden is not None:
-            self._cache.hide(prompt.hidden)
-        if length > prompt.ends_in_begin:
-            self.backbone.prefill(prompt.embeddings[:, : length - prompt.ends_in_begin], self._cache)
-        self._prompt_length = prompt.prefix
-        self._cache.rewind(self._prompt_length)
+        prompt = self._prompt_of(torch.arange(self.batch, device=self.device))
+        self._cache = self._read(prompt, 1 + self.length + window)
+        self._prompt_length, self._begin = prompt.prefix, prompt.begin
         self._committed = torch.zeros(self.batch, dtype=torch.long, device=self.device)
+
+    @torch.no_grad()
+    def renew(self, rows: Tensor) -> Tensor:
+        begun = self._lines - self.waiting
+        lines = torch.arange(begun, min(begun + len(rows), self._lines), device=self.device)
+        rows = rows[: len(lines)]
+        self.waiting -= len(lines)
+        prompt = self._prompt_of(lines)
+        all_rows = torch.cat((rows, rows + self.batch)) if self.sampling.guided else rows
+        self._cache.adopt(all_rows, self._read(prompt, 0))
+        self._prompt_length = self._prompt_length.index_copy(0, all_rows, prompt.prefix)
+        if self._begin is not None and prompt.begin is not None:
+            self._begin = self._begin.index_copy(0, all_rows, prompt.begin)
+        self._committed = self._committed.index_fill(0, rows, 0)
+        self.known = self.known.index_copy(0, rows, self._all_known[lines])
+        return lines
+
+    def _prompt_of(self, lines: Tensor) -> Prompt:
+        """What some lines continue, and their guidance rows behind them."""
+        if len(lines) == self._lines:
+            return self._prompt
+        return self._prompt.select(torch.cat((lines, lines + self._lines)) if self.sampling.guided else lines)
+
+    def _read(self, prompt: Prompt, room: int) -> KVCache:
+        """A cache that holds a prompt, and has room for more."""
+        rows, length = prompt.embeddings.shape[:2]
+        cache = self.backbone.new_cache(rows, length + room, self._cache_bits)
+        if prompt.hidden is not None:
+            cache.hide(prompt.hidden)
+        if length > prompt.ends_in_begin:
+            self.backbone.prefill(prompt.embeddings[:, : length - prompt.ends_in_begin], cache)
+        cache.rewind(prompt.prefix)
+        return cache
 
     @torch.no_grad()
     def score(self, tokens: Tensor, tree: Tree | None = None, layers: int | None = None) -> Tensor:

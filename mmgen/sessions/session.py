@@ -18,7 +18,8 @@ class Session(Protocol):
     guidance, temperature, truncation and known tokens; the decoder owns none of them.
 
     Attributes:
-        batch: rows B.
+        batch: rows B that are written at once.
+        waiting: further lines, which `renew` begins when others are finished.
         length: tokens N of a finished line.
         vocabulary_size: ids V a token is chosen from.
         begin_token: the id that stands before the first token.
@@ -33,6 +34,7 @@ class Session(Protocol):
     """
 
     batch: int
+    waiting: int
     length: int
     vocabulary_size: int
     begin_token: int
@@ -100,6 +102,13 @@ class Session(Protocol):
 
     def select(self, rows: Tensor) -> None:
         """Goes on with `rows` [B'] alone: the others are finished. Its draft model's session is not touched."""
+
+    def renew(self, rows: Tensor) -> Tensor:
+        """Begins waiting lines in the place of finished `rows`, as many as there are.
+
+        Returns:
+            int64 [B'], which lines began, of all the session has, in the order of the first of `rows`.
+        """
 
     def follow(self, nodes: Tensor) -> None:
         """After `score` with a tree: puts the nodes [B, M] of each row's path in line, as if they had been a chain."""

@@ -40,7 +40,7 @@ class MarkovSession:
         known: int64 [B, N], -1 where free.
     """
 
-    layers, heads = 2, 3
+    layers, heads, waiting = 2, 3, 0
 
     def __init__(self, tables: Tensor, rows: Tensor, layout: RasterLayout, known: Tensor | None = None) -> None:
         self.batch, self.length, self.layout = len(rows), layout.length, layout

@@ -87,6 +87,8 @@ class Drafter(Part, ABC):
     """
 
     part = "drafter"
+    remembers: ClassVar[bool] = False
+    """Whether it keeps anything of a row from one evaluation to the next: then it overrides `select`."""
     branches: ClassVar[bool] = False
     """Whether it can propose several candidates a slot; see `stepwise.Stepwise`."""
 

@@ -55,12 +55,22 @@ class VerticalRepeat(Drafter):
     paper = "Teng et al. 2024, arXiv 2410.01699"
 
     def propose(self, context: Context) -> Proposal:
-        positions = context.line.positions()
-        width = context.line.session.layout.width
-        first = (context.line.committed + context.filled)[:, None]
-        rows_up = (positions - first).div(width, rounding_mode="floor") + 1
-        above = positions - width * rows_up
-        return _copy(context, torch.where(above < 0, first - 1, above))
+        return _copy(context, _above(context))
+
+
+@dataclass
+class FrameRepeat(Drafter):
+    """The token at the same place of the frame before; in the first frame, the one above, as `vertical-repeat`.
+
+    SJD's spatial initialisation (Teng et al. 2024) along the axis of time, where a clip changes least.
+    """
+
+    name = "frame-repeat"
+    paper = "after Teng et al. 2024, arXiv 2410.01699"
+
+    def propose(self, context: Context) -> Proposal:
+        before = _back(context, context.line.session.layout.frame_length)
+        return _copy(context, torch.where(before < 0, _above(context), before))
 
 
 @dataclass
@@ -87,6 +97,7 @@ class VerticalSample(Drafter):
 
     name = "vertical-sample"
     paper = "Teng et al. 2024, arXiv 2410.01699"
+    remembers = True
 
     def open(self, session: Session, window: int) -> None:
         size = session.vocabulary_size
@@ -120,6 +131,19 @@ def _uniform(context: Context) -> Proposal:
     law = torch.full((*positions.shape, size), 1 / size, device=positions.device)
     uniform = context.rng.uniform(Purpose.DRAFT, positions, context.draw)
     return Proposal((uniform * size).long().clamp(max=size - 1), law)
+
+
+def _above(context: Context) -> Tensor:
+    """Positions of the tokens above the slots; in the first row, of the last token that is not drafted anew: [B, L]."""
+    above = _back(context, context.line.session.layout.width)
+    return torch.where(above < 0, (context.line.committed + context.filled)[:, None] - 1, above)
+
+
+def _back(context: Context, period: int) -> Tensor:
+    """Positions a whole number of periods before the slots, the fewest that lead out of the empty ones: [B, L]."""
+    positions = context.line.positions()
+    first = (context.line.committed + context.filled)[:, None]
+    return positions - period * ((positions - first).div(period, rounding_mode="floor") + 1)
 
 
 def _copy(context: Context, sources: Tensor) -> Proposal:

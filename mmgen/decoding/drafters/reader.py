@@ -65,6 +65,7 @@ class ReadingDrafter(Stepwise):
     """
 
     branches = False
+    remembers = True
 
     @abstractmethod
     def wanted(self, context: Context) -> Tensor:
