@@ -195,22 +195,34 @@ class KVCache:
         self._readable = self.capacity
         self._bind()
 
-    def adopt(self, rows: Tensor, other: KVCache) -> None:
-        """Puts the rows of another cache in the place of `rows` [R'], with their lengths and hidden slots.
+    def adopt(self, rows: Tensor, other: KVCache, slots: int) -> None:
+        """Puts the rows of another cache of this shape in the place of `rows` [R'], with lengths and hidden slots.
 
-        The other has as many slots at most, and the same types.
+        Args:
+            slots: how many of them hold something, the first ones.
         """
         kept: Any = other
-        self._keys.adopt(rows, kept._keys, other.capacity)
-        self._values.adopt(rows, kept._values, other.capacity)
+        self._keys.adopt(rows, kept._keys, slots)
+        self._values.adopt(rows, kept._values, slots)
         self.lengths = self.lengths.index_copy(0, rows, other.lengths)
         if self._padding is not None:
             self._padding[rows] = False
             if other._padding is not None:
-                self._padding[rows, : other.capacity] = other._padding
+                self._padding[rows] = other._padding
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
         """Copies slots `sources` [R, M] over slots `targets` [R, M] of the same row, in every layer."""
         read, write = self._index(sources), self._index(targets)
         self._keys.move(read, write)
         self._values.move(read, write)
+
+
+class OneForward:
+    """A cache that keeps nothing: what blocks attend to in one forward alone."""
+
+    def __init__(self, mask: Tensor | None) -> None:
+        self.mask = mask
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [R, L, H, D] as attention reads them, [R, H, L, D]."""
+        return keys.transpose(1, 2), values.transpose(1, 2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
 from mmgen.backbones.linear import Linear
-from mmgen.cache import KVCache
+from mmgen.cache import KVCache, OneForward
 from mmgen.layout import ScaleLayout
 
 
@@ -132,7 +132,7 @@ class CaptionedScaleTransformer(ModelMixin, ConfigMixin):
             visible = self.levels[start:stop, None] >= self.levels[:stop]
         held: Any = cache
         if cache is None:
-            held = _Nothing(visible)
+            held = OneForward(visible)
         else:
             cache.open_block(start, stop - start, visible)
         x = self._embed(inputs, condition, span, shown)
@@ -170,17 +170,6 @@ class CaptionedScaleTransformer(ModelMixin, ConfigMixin):
             codes = codes.repeat(rows // len(codes), 1, 1)
             x = x + nn.functional.pad(codes, (0, 0, x.shape[1] - codes.shape[1], 0))
         return torch.cat((condition.embeddings, x), dim=1) if span.start == 0 else x
-
-
-class _Nothing:
-    """A cache that keeps nothing: what blocks attend to in one forward alone."""
-
-    def __init__(self, mask: Tensor | None) -> None:
-        self.mask = mask
-
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [R, L, H, D] as attention reads them, [R, H, L, D]."""
-        return keys.transpose(1, 2), values.transpose(1, 2)
 
 
 def _coordinates(layout: ScaleLayout, before: int) -> Tensor:

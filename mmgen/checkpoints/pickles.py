@@ -22,8 +22,10 @@ from torch import Tensor
 from mmgen.checkpoints.stored import Entry, Held, Stored, listed
 from mmgen.errors import WeightsError
 
-CONTAINERS = ("model", "module", "state_dict", "trainer", "ema_parameters", "var_wo_ddp")
-"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning; VAR's has one in another.
+CONTAINERS = ("model", "module", "state_dict", "trainer", "ema_parameters", "var_wo_ddp", "sd")
+"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning.
+
+Those of VAR, and of NAR's videos, have one in another.
 
 Of several the first is taken: averages of the weights before the weights themselves.
 """

@@ -1,0 +1,45 @@
+"""One plane an evaluation: the reference the other decoders of planes are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from mmgen.decoding.decoder import Generation
+from mmgen.decoding.line import common_known_runs, leading, longest_known_run
+from mmgen.decoding.planes.decoder import PlaneDecoder
+from mmgen.decoding.planes.line import PlaneLine, whole
+from mmgen.rng import Rng, race
+from mmgen.sessions.planes import PlaneSession
+
+
+@dataclass
+class PlaneWise(PlaneDecoder):
+    """Draws each plane from the model's law given all before it.
+
+    The noise of a token is fixed by seed and place, so `jacobi` draws the same. Runs of planes that are known as a
+    whole are read together with the plane before them and cost nothing of their own.
+    """
+
+    name = "plane-wise"
+    law = "exact"
+    paper = "He et al. 2025, arXiv 2503.10696"
+    seeded = True
+
+    @torch.no_grad()
+    def steps(self, session: PlaneSession, rng: Rng) -> Iterator[Generation]:  # type: ignore[override]
+        held = whole(session.known).long() - 1
+        window = min(1 + longest_known_run(held), session.layout.count)
+        planned = common_known_runs(held)
+        session.open(window)
+        line = PlaneLine(session, window)
+        position = 0
+        while line.unfinished():
+            runs = leading(whole(line.known())) if planned is None else planned[position]
+            width = min(1 + int(torch.as_tensor(runs).max()), window)
+            position += width
+            line.draft(line.known(width).clamp(min=0))
+            line.commit(race(session.score(line.inputs(width)), line.noise(rng, width)), runs + 1)
+            yield line.generation
