@@ -97,7 +97,8 @@ def test_version(run):
 def test_help_names_every_command(run, words):
     code, out, _ = run(*words)
     assert code == 0
-    for command in ("generate", "show", "list", "decoders", "doctor", "demo", "train", "bench", "evaluate", "app"):
+    words = "generate show list decoders doctor demo train bench evaluate app batch"
+    for command in words.split():
         assert command in out
 
 
@@ -483,14 +484,16 @@ def test_demo_draws_three_prompts_beside_autoregression(run):
 def test_train_calls_the_recipe(run, monkeypatch, tmp_path):
     calls = []
 
-    def train(*arguments):
+    def train(*arguments, **named):
         calls.append(arguments)
+        assert named == {"start_from": "emoji-64"}
         if len(calls) == 2:
             raise KeyboardInterrupt
         return tmp_path / "written"
 
     monkeypatch.setattr("mmgen.training.recipes.train", train)
     words = ("train", "emoji-64", "--minutes", 2, "--steps", 3, "--compile", "--out", "a", "--work", "b")
+    words += ("--start-from", "emoji-64")
     code, out, _ = run(*words)
     assert (code, out) == (0, f"written to {tmp_path / 'written'}\n")
     name, destination, work, minutes, steps, device, compiled = calls[0]
@@ -498,9 +501,9 @@ def test_train_calls_the_recipe(run, monkeypatch, tmp_path):
     assert (minutes, steps, device, compiled) == (2, 3, "cpu", True)
     code, _, err = run(*words)
     assert code == 130 and "continues from the last checkpoint in b/emoji-64" in err
-    recipes = ["emoji-patches", "emoji-64", "emoji-64-draft", "emoji-64-heads"]
-    recipes += ["emoji-scales", "emoji-64-scales", "emoji-64-scales-small", "scene-features"]
-    assert run("train", "--list")[1].split() == recipes
+    from mmgen.training.recipes import RECIPES
+
+    assert run("train", "--list")[1].split() == list(RECIPES)
 
 
 def test_app_without_gradio_says_what_to_install(run, monkeypatch):
@@ -545,7 +548,7 @@ def test_bench_prints_rows_and_writes_a_plot(run):
 
 
 def test_evaluate_prints_the_report(run, tiny, monkeypatch):
-    from mmgen.evaluation import adherence
+    from mmgen.evaluation import adherence, judges
 
     report, asked = adherence.Report(), []
     report.background.add(True)
@@ -555,7 +558,7 @@ def test_evaluate_prints_the_report(run, tiny, monkeypatch):
         asked.append((type(pipe).__name__, count, seed))
         return report
 
-    monkeypatch.setattr(adherence, "evaluate", evaluate)
+    monkeypatch.setattr(judges, "evaluate", evaluate)
     code, out, _ = run("evaluate", "--count", 2, "--seed", 9, "--json")
     printed = json.loads(out)
     assert code == 0 and asked == [("TextToImagePipeline", 2, 9)]
@@ -606,3 +609,9 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
         err = process.stderr.read()
     assert process.returncode == 1 and err == ""
     assert 1 <= len(list(tmp_path.iterdir())) < 200
+
+
+@pytest.mark.parametrize("condition", ["seed=3", "known=1", "prompt=x", "nothing=1"])
+def test_conditions_are_those_of_the_pipeline(run, tiny, condition):
+    code, _, err = run("generate", PROMPT, "--condition", condition)
+    assert code == 1 and condition.split("=")[0] in err and "no conditions" in err

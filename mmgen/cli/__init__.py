@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmgen import __version__
-from mmgen.cli import convert, demo, environment, generate, listing, show, workbench
+from mmgen.cli import batch, convert, demo, environment, generate, listing, show, workbench
 from mmgen.cli.report import Interrupted, UsageError, one_line
 from mmgen.errors import MmgenError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Autoregressive image, audio and video generation made fast.",
 )
 app.command("generate")(generate.generate)
+app.command("batch")(batch.batch)
 app.command("convert")(convert.convert)
 app.command("show")(show.show)
 app.command("list")(listing.list_pipelines)

@@ -1,4 +1,4 @@
-"""`mmgen generate`: prompts to pictures in files."""
+"""`mmgen generate`: prompts to pictures or clips in files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from mmgen import media
-from mmgen.cli import loading
+from mmgen.cli import files, loading
 from mmgen.cli.prompts import Line, check_prompts, read_prompts
 from mmgen.cli.report import Interrupted, UsageError, print_json
+from mmgen.errors import OptionError
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to draw."""
+    """One picture or clip to draw."""
 
     line: int | None
     prompt: str
@@ -57,19 +58,30 @@ def generate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures drawn at the same time.")] = 8,
     height: Annotated[int | None, typer.Option(help="Pixels; the model's own size by default.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; likewise.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a clip; the model's own number by default.")] = None,
+    continue_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What the result begins with, where a family can go on."),
+    ] = None,
     dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
     weight_bits: Annotated[
         int | None, typer.Option(help="8 keeps the weights of linear layers in 8 bits; needs mmgen[quantisation].")
     ] = None,
     cache_bits: Annotated[int | None, typer.Option(help="8 keeps cached keys and values in 8 bits.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU by default where there is one.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files, made if missing.")] = Path("."),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the files, made if missing; or one file, such as cat.png.")
+    ] = Path("."),
+    format: Annotated[
+        str | None,
+        typer.Option(help="Of the files: png; of clips mp4 (the usual one), gif, webp or png."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture.")] = False,
     metadata: Annotated[
         bool, typer.Option("--metadata/--no-metadata", help="Write into each file what made it; see `mmgen show`.")
     ] = True,
 ) -> None:
-    """Draw prompts and write PNG files that say how they were made.
+    """Draw prompts and write files that say how they were made: PNG, and of clips MP4.
 
     Example: mmgen generate "a red apple to the left of a cat on a blue background" --seed 7 --out out
     """
@@ -77,10 +89,14 @@ def generate(
         raise UsageError("give either a prompt or --prompts FILE")
     given, conditions = split_options(option or [], "option"), split_options(condition or [], "condition")
     lines: list[Line] = [(None, prompt)] if prompt is not None else read_prompts(prompts or "")
-    media.check_folder(out)
+    media.check_folder(files.split_out(out)[0])
     name = loading.source(pipeline)
     place = loading.choose_device(device)
     pipe = loading.load(name, dtype, place, weight_bits, cache_bits)
+    to = files.choose(out, format, pipe.medium)
+    told = {"frames": frames, "continue_from": continue_from}
+    told = {name: value for name, value in told.items() if value is not None}
+    check_conditions(conditions, told, pipe)
     settings = {
         "decoder": decoder,
         "decoder_options": parse_options(given, decoder, pipe),
@@ -90,11 +106,15 @@ def generate(
         "top_p": top_p,
         "height": height,
         "width": width,
+        **told,
         **conditions,
     }
-    check_prompts(lines, lambda text: pipe.plan(text, seed=0, **settings))
+    once = iter([settings])  # what a clip begins with is read and encoded once, not for every prompt
+    others = {name: value for name, value in settings.items() if name != "continue_from"}
+    check_prompts(lines, lambda text: to.check_size(pipe.size(pipe.plan(text, seed=0, **next(once, others)).layout)))
     requests = plan(lines, secrets.randbelow(2**32) if seed is None else seed, count)
-    media.make_folder(out)
+    to.check_count(len(requests))
+    media.make_folder(to.folder)
     if seed is None:
         print(f"seed {requests[0].seed}, chosen at random", file=sys.stderr)
     made_with = {
@@ -103,8 +123,23 @@ def generate(
         "device": place,
         "weight_bits": weight_bits,
         "cache_bits": cache_bits,
+        "format": None if to.usual else to.format,
     }
-    draw_files(pipe, requests, settings, batch, out, made_with, metadata, json)
+    draw_files(pipe, requests, settings, batch, to, made_with, metadata, json)
+
+
+def check_conditions(conditions: Mapping[str, Any], told: Mapping[str, Any], pipe: Any) -> None:
+    """Refuses conditions that a pipeline does not have, and those that were given by their own flag, too.
+
+    Raises:
+        OptionError: there is one.
+    """
+    for name, value in conditions.items():
+        if name not in pipe.condition_defaults:
+            needed = ", ".join(pipe.condition_defaults) or "none: the pipeline takes no conditions"
+            raise OptionError(name, value, f"one of {needed}")
+        if name in told:
+            raise OptionError(name, value, f"left out: --{name.replace('_', '-')} says {told[name]!r}")
 
 
 def draw_files(
@@ -112,16 +147,17 @@ def draw_files(
     requests: Sequence[Request],
     settings: Mapping[str, Any],
     batch: int,
-    out: Path,
+    to: files.Files,
     made_with: Mapping[str, Any],
     metadata: bool,
     json: bool,
 ) -> None:
-    """Draws pictures in batches, writes each to its file and reports it.
+    """Draws pictures or clips in batches, writes each to its file and reports it.
 
     Args:
         settings: arguments of the pipeline's call beside prompt and seed.
-        made_with: pipeline, dtype, device and bits, as `mmgen.media.describe` takes them.
+        to: where the files go.
+        made_with: pipeline, dtype, device, bits and format, as `mmgen.media.describe` takes them.
         metadata: whether files say what made them.
 
     Raises:
@@ -132,17 +168,19 @@ def draw_files(
         for start in range(0, len(requests), batch):
             some = requests[start : start + batch]
             output = pipe([request.prompt for request in some], seed=[request.seed for request in some], **settings)
-            for request, image, statistics in zip(some, output.images, output.statistics, strict=True):
-                path = out / media.file_name(request.prompt, request.seed, request.line)
-                media.write_png(path, image, media.describe(statistics, **made_with) if metadata else None)
+            results = files.results(output, pipe.medium)
+            for request, result, statistics in zip(some, results, output.statistics, strict=True):
+                path = to.path(request.prompt, request.seed, request.line)
+                files.write(path, result, output, media.describe(statistics, **made_with) if metadata else None)
                 written += 1
                 report(path, {**statistics, "pipeline": made_with["pipeline"]}, json)
     except KeyboardInterrupt as interruption:
-        raise Interrupted(f"interrupted: {written} of {len(requests)} pictures written to {out}") from interruption
+        drawn = f"{written} of {len(requests)} {files.NOUNS[pipe.medium]}"
+        raise Interrupted(f"interrupted: {drawn} written to {to.folder}") from interruption
 
 
 def plan(lines: list[Line], seed: int, count: int) -> list[Request]:
-    """One request for each picture, prompts in order.
+    """One request for each picture or clip, prompts in order.
 
     Raises:
         OptionError: a seed is out of range.
@@ -182,7 +220,7 @@ def parse_options(given: Mapping[str, str], decoder: str | None, pipe: Any) -> d
 
 
 def report(path: Path, statistics: Mapping[str, Any], json: bool) -> None:
-    """Says that a picture is written."""
+    """Says that a file is written."""
     if json:
         print_json({"path": str(path), **statistics})
         return

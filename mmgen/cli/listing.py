@@ -55,27 +55,32 @@ def _print_words(words: dict[str, Any]) -> None:
         print(f"{kind + ':':11}{', '.join(map(str, words[kind]))}")
 
 
+_HEADINGS = {
+    "decoders": "",
+    "planes": "of pipelines that write plane by plane",
+    "scales": "of pipelines that draw scale by scale",
+    "frames": "of pipelines that refine frame after frame",
+    "students": "of pipelines of students",
+}
+
+
 def list_decoders(json: Json = False) -> None:
     """List the decoders, and the acceptance rules and drafters they are made of, with paper and options."""
     from mmgen import decoding
-    from mmgen.decoding import scales, students
+    from mmgen.decoding import frames, planes, scales, students
     from mmgen.decoding.options import parts
 
-    families = (decoding, scales, students)
-    described, by_scale, of_students = ([kind.describe() for kind in each.decoders().values()] for each in families)
+    families = {"decoders": decoding, "planes": planes, "scales": scales, "frames": frames, "students": students}
+    described = {name: [kind.describe() for kind in each.decoders().values()] for name, each in families.items()}
     rules, drafters = ([kind.describe() for kind in parts(kind).values()] for kind in ("acceptance", "drafter"))
     if json:
-        named = {"decoders": described, "acceptance": rules, "drafters": drafters}
-        print_json({**named, "scales": by_scale, "students": of_students})
+        print_json({**described, "acceptance": rules, "drafters": drafters})
         return
-    for about in described:
-        _print_about(about, "--option ")
-    print("\nof pipelines that draw scale by scale:")
-    for about in by_scale:
-        _print_about(about, "--option ")
-    print("\nof pipelines of students:")
-    for about in of_students:
-        _print_about(about, "--option ")
+    for name, heading in _HEADINGS.items():
+        if heading:
+            print(f"\n{heading}:")
+        for about in described[name]:
+            _print_about(about, "--option ")
     print("\nacceptance rules, as in --option acceptance=grouped/ranks=5:")
     for about in rules:
         _print_about(about, "/")

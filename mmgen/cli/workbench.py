@@ -80,16 +80,16 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Chooses the captions, and seeds the pictures.")] = 0,
     json: Json = False,
 ) -> None:
-    """Measure how well the pictures of a pipeline follow captions kept out of its training."""
-    from mmgen.evaluation import adherence
+    """Measure how well what a pipeline draws follows captions kept out of its training."""
+    from mmgen.evaluation import judges
 
     name = loading.source(pipeline)
     pipe = loading.load(name, device=loading.choose_device(None))
-    report = adherence.evaluate(pipe, count, seed, log=_log).to_dict()
+    report = judges.evaluate(pipe, count, seed, log=_log).to_dict()
     if json:
         print_json({"pipeline": name, "revision": pipe.revision, "count": count, "seed": seed, **report})
         return
-    measures = [(measure, value) for measure, value in report.items() if measure != "objects"]
+    measures = [(measure, value) for measure, value in report.items() if "share" in value]
     print_table(
         ("measure", "right", "of", "share"),
         [(measure.replace("_", " "), part["right"], part["of"], _percent(part["share"])) for measure, part in measures],
@@ -106,6 +106,9 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Folder to write; the shipped one by default.")
     ] = None,
     work: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints, to resume from.")] = Path("runs"),
+    start_from: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Begin with the weights of this pipeline, to train it further.")
+    ] = None,
     list: Annotated[bool, typer.Option("--list", help="List what can be made, and leave.")] = False,
 ) -> None:
     """Remake a shipped tokenizer or pipeline from its recipe; continues where an earlier run stopped."""
@@ -118,7 +121,9 @@ def train(
         return
     assert name is not None
     try:
-        folder = recipes.train(name, out, work, minutes, steps, loading.choose_device(device), compile)
+        folder = recipes.train(
+            name, out, work, minutes, steps, loading.choose_device(device), compile, start_from=start_from
+        )
     except KeyboardInterrupt as interruption:
         message = f"interrupted: `mmgen train {name}` continues from the last checkpoint in {work / name}"
         raise Interrupted(message) from interruption

@@ -27,7 +27,7 @@ class Statistics(BaseOutput):
         options: the decoder's options.
         sampling: guidance, temperature, top_k and top_p.
         conditions: what else the family was told in words, by name, such as a negative prompt; defaults are left out.
-        size: height and width in pixels.
+        size: height and width in pixels; of a clip, with its number of frames in front.
         revision: first characters of a hash over the pipeline's weights and configuration.
     """
 
@@ -45,7 +45,7 @@ class Statistics(BaseOutput):
     options: dict[str, Any]
     sampling: dict[str, Any]
     conditions: dict[str, str]
-    size: tuple[int, int]
+    size: tuple[int, ...]
     revision: str
 
 
@@ -61,3 +61,35 @@ class ImageOutput(BaseOutput):
 
     images: Any
     statistics: list[Statistics]
+
+
+@dataclass
+class VideoOutput(BaseOutput):
+    """Clips and how each was made.
+
+    Attributes:
+        frames: one clip per prompt and repetition, prompts in order: lists of PIL pictures, or an array
+            [B, T, H, W, 3] in [0, 1], a tensor [B, T, 3, H, W] in [0, 1], or codes [B, 1, t, h, w], by `output_type`.
+        statistics: one per clip.
+        frames_per_second: how fast the frames of a clip follow each other.
+    """
+
+    frames: Any
+    statistics: list[Statistics]
+    frames_per_second: float
+
+
+@dataclass
+class AudioOutput(BaseOutput):
+    """Recordings and how each was made.
+
+    Attributes:
+        audios: one per prompt and repetition, prompts in order: an array [B, channels, samples], about in [-1, 1], a
+            tensor likewise, or codes [B, K, T], by `output_type`.
+        statistics: one per recording.
+        sampling_rate: samples of a second.
+    """
+
+    audios: Any
+    statistics: list[Statistics]
+    sampling_rate: int

@@ -43,6 +43,7 @@ class Drawing:
         sampling: how tokens are drawn from logits.
         conditions: what else the family was told, by name.
         batch_size: pictures drawn at once, at most.
+        together: pictures of the call, where these are a part of them.
         generation: tokens, committed counts and evaluations so far; None before the first.
         started: `time.perf_counter()` at the start.
     """
@@ -56,8 +57,17 @@ class Drawing:
     sampling: Sampling
     conditions: dict[str, Any]
     batch_size: int
+    together: int
     generation: Generation | None = None
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def renews(self) -> bool:
+        """Whether waiting pictures begin as soon as others are finished.
+
+        Not where they have different known codes: what one may read at once would depend on those that wait.
+        """
+        return self.decoder.renews and bool((self.known == self.known[:1]).all())
 
     def part(self, pictures: Sequence[int]) -> Drawing:
         """Some of the pictures, as far as they are drawn."""
@@ -174,15 +184,16 @@ class RasterPipeline(Pipeline):
             top_p: keep the likeliest codes up to this probability; 1 keeps all.
             num_images_per_prompt: pictures of each prompt, 1 to 256.
             batch_size: pictures drawn at once, 1 or more; all where nothing is given. What a picture is does not
-                depend on it. Where the decoder can, the next picture begins as soon as one is finished.
+                depend on it. Where the decoder can, the next picture begins as soon as one is finished; then all
+                prompts are read beforehand.
             height: pixels; the model's own size where nothing is given.
             width: likewise.
             known: codes that are given, int64 [B, 1, h, w] or [1, 1, h, w], -1 where free.
             generator: torch generators that draw the seeds, in place of `seed`.
             output_type: `pil`, `np`, `pt`, or `latent` for codes.
             return_dict: False returns the fields as a tuple.
-            callback_on_step_end: called as f(pipe, evaluation, committed tokens of the shortest row,
-                tensors) after every evaluation. It may set `pipe.interrupt = True`.
+            callback_on_step_end: called as f(pipe, number of the evaluation, committed tokens of the shortest
+                row, tensors) after every evaluation. It may set `pipe.interrupt = True`.
             callback_on_step_end_tensor_inputs: names of the tensors it gets; there is `tokens`, [B, N].
             conditions: what else the family may be told; see its `condition_defaults`.
 
@@ -206,14 +217,14 @@ class RasterPipeline(Pipeline):
             batch_size=batch_size, height=height, width=width, known=known, generator=generator, **conditions,
         )  # fmt: skip
         with self.progress_bar(total=drawing.layout.length) as bar:
-            for _ in self._steps(drawing):
+            for evaluation, _ in enumerate(self._steps(drawing), start=1):
                 assert drawing.generation is not None
-                if callback_on_step_end is not None or not bar.disable:
-                    committed = int(drawing.generation.committed.min())
-                    bar.update(committed - bar.n)
+                committed = drawing.generation.committed
+                if not bar.disable:
+                    bar.update(int(committed.float().mean()) - bar.n)
                 if callback_on_step_end is not None:
-                    evaluation = int(drawing.generation.evaluations.max())
-                    callback_on_step_end(self, evaluation, committed, {"tokens": drawing.generation.tokens})
+                    tokens = {"tokens": drawing.generation.tokens}
+                    callback_on_step_end(self, evaluation, int(committed.min()), tokens)
         output = self.output(self.render(drawing, output_type), self.statistics(drawing))
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
@@ -286,6 +297,7 @@ class RasterPipeline(Pipeline):
             sampling=sampling,
             conditions=conditions,
             batch_size=min(batch_size or len(subjects), len(subjects)),
+            together=len(subjects),
         )
 
     def _settings(self, given: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
@@ -313,9 +325,7 @@ class RasterPipeline(Pipeline):
     def _generations(self, drawing: Drawing) -> Iterator[Generation]:
         """A drawing evaluation by evaluation, no more than `batch_size` pictures at once."""
         count, size = len(drawing.prompts), drawing.batch_size
-        # Where pictures have different known codes, a window's length would be another for those that wait.
-        alike = bool((drawing.known == drawing.known[:1]).all())
-        step = count if drawing.decoder.renews and alike else size
+        step = count if drawing.renews else size
         whole: Generation | None = None
         for start in range(0, count, step):
             pictures = range(start, min(start + step, count))
@@ -374,16 +384,21 @@ class RasterPipeline(Pipeline):
         array = rearrange(images.cpu().numpy(), "b c h w -> b h w c")
         return array if output_type == "np" else to_pictures(array)
 
+    def finished(self, drawing: Drawing) -> list[bool]:
+        """Which pictures of a drawing are complete; with a `batch_size` they become so one after the other."""
+        assert drawing.generation is not None
+        return (drawing.generation.committed >= drawing.layout.length).tolist()
+
     def statistics(self, drawing: Drawing) -> list[Statistics]:
         """How each picture of a drawing was made, so far."""
         generation = drawing.generation
         assert generation is not None
-        seconds = (time.perf_counter() - drawing.started) / len(drawing.prompts)
+        seconds = (time.perf_counter() - drawing.started) / drawing.together
         places = torch.arange(drawing.layout.length)
         rows = zip(
             drawing.prompts, drawing.seeds, drawing.known.cpu() < 0,
             generation.committed.tolist(), generation.evaluations.tolist(), generation.draft_evaluations.tolist(),
-            strict=True,
+            self.finished(drawing), strict=True,
         )  # fmt: skip
         return [
             Statistics(
@@ -397,14 +412,14 @@ class RasterPipeline(Pipeline):
                 draft_evaluations=draft_evaluations,
                 tokens_per_evaluation=tokens / max(evaluations, 1),
                 seconds=seconds,
-                complete=committed >= drawing.layout.length,
+                complete=complete,
                 options=drawing.decoder.options(),
                 sampling=drawing.sampling.to_dict(),
                 conditions=conditions.in_words(drawing.conditions, self.condition_defaults),
                 size=self.size(drawing.layout),
                 revision=self.revision,
             )
-            for prompt, seed, free, committed, evaluations, draft_evaluations in rows
+            for prompt, seed, free, committed, evaluations, draft_evaluations, complete in rows
         ]
 
     def size(self, layout: RasterLayout) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from mmgen.decoding import scales
 from mmgen.decoding.scales.decoder import ScaleDecoder
 from mmgen.errors import OptionError, SizeError
 from mmgen.layout import ScaleLayout
-from mmgen.pipelines.output import Statistics
 from mmgen.pipelines.raster import Drawing, RasterPipeline, to_pictures
 
 
@@ -46,20 +45,19 @@ class ScalesPipeline(RasterPipeline):
         generation: Any = drawing.generation
         if output_type == "latent":
             return generation.tokens
-        images = self.tokenizer.decode_features(generation.features).float() / 2 + 0.5
+        # One by one: in a batch, sums come in another order, and the last bit of a pixel may be another.
+        parts = [self.tokenizer.decode_features(own) for own in generation.features.split(1)]
+        images = torch.cat(parts).float() / 2 + 0.5
         if output_type == "pt":
             return images
         array = rearrange(images.cpu().numpy(), "b c h w -> b h w c")
         return array if output_type == "np" else to_pictures(array)
 
-    def statistics(self, drawing: Drawing) -> list[Statistics]:
-        """How each picture of a drawing was made, so far. Where scales are skipped, it is complete without them."""
-        items = super().statistics(drawing)
-        layout: Any = drawing.layout
-        drawn = layout.ends[drawing.decoder.drawn(len(layout.sizes)) - 1]  # type: ignore[attr-defined]
-        for item, committed in zip(items, drawing.generation.committed.tolist(), strict=True):  # type: ignore[union-attr]
-            item.complete = committed >= drawn
-        return items
+    def finished(self, drawing: Drawing) -> list[bool]:
+        """Which pictures of a drawing are complete: where scales are skipped, without them."""
+        layout, generation, decoder = drawing.layout, drawing.generation, drawing.decoder
+        drawn: int = layout.ends[decoder.drawn(len(layout.sizes)) - 1]  # type: ignore[attr-defined]
+        return (generation.committed >= drawn).tolist()  # type: ignore[union-attr]
 
     def _known_tokens(self, known: Tensor | None, layout: Any, batch: int) -> Tensor:
         if known is None:

@@ -1,7 +1,8 @@
-"""Emu3's image tokenizer, as transformers has it."""
+"""Emu3's tokenizer of pictures and clips, as transformers has it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,16 +11,20 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmgen.tokenizers.clips import check_clips, cropped, lengthened
 from mmgen.tokenizers.vqgan import check_pictures
 
 
 class Emu3VQ(ModelMixin, ConfigMixin):
-    """Emu3's video tokenizer (Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need") for single pictures.
+    """Emu3's tokenizer (Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need") of pictures and of clips.
 
     The weights lie in `vqvae`, a transformers `Emu3VQVAE`, which takes a picture for as many equal frames as one
     step in time holds (4) and, of the frames it decodes, keeps the first. The codes and pictures here are the same,
     but each picture goes once through the two-dimensional layers: equal frames differ only behind the encoder's
     layers in time, and the decoder's layers in time look back alone, so that the first frame needs no other.
+
+    Clips of any number of frames and any size are made whole steps by repeating what comes last. transformers cuts
+    off codes of clips, by taking the height for a number of frames; here all are kept.
 
     Args:
         vq_config: what `transformers.Emu3VQVAEConfig` takes; empty for the published model.
@@ -42,27 +47,62 @@ class Emu3VQ(ModelMixin, ConfigMixin):
         """What each code stands for: [V, C]."""
         return self.vqvae.quantize.embedding.weight
 
+    @property
+    def frame_stride(self) -> int:
+        """Frames per code."""
+        return self.vqvae.config.temporal_downsample_factor
+
+    def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """Steps, rows and columns of the codes of a clip; what does not fill a code counts as one."""
+        return -(-frames // self.frame_stride), -(-height // self.stride), -(-width // self.stride)
+
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures to codes.
+        """Pictures or clips to codes.
 
         Args:
-            images: float [B, 3, H, W] in [-1, 1].
+            images: float [B, 3, H, W] or [B, 3, T, H, W] in [-1, 1].
 
         Returns:
-            int64 [B, 1, H / stride, W / stride].
+            int64 [B, 1, h, w] or [B, 1, t, h, w].
 
         Raises:
-            SizeError: the height or width is no multiple of the stride, or the pictures have another shape.
+            SizeError: the height or width of pictures is no multiple of the stride, or the shape is another.
         """
+        if images.ndim == 5:
+            return self._encode_clips(images)
         check_pictures(images, self.stride)
         maps = self._encode_frame(images.to(self.codebook.dtype))
-        frames = maps.unsqueeze(2).expand(-1, -1, self.vqvae.config.temporal_downsample_factor, -1, -1)
-        vectors = self.vqvae.quant_conv(self._join_frames(frames))
-        return self.vqvae.quantize(vectors.transpose(1, 2))
+        return self._nearest(maps.unsqueeze(2).expand(-1, -1, self.frame_stride, -1, -1))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Codes int64 [B, 1, h, w], of any h and w, to pictures [B, 3, H, W] in [-1, 1]."""
-        return self._decode(codes).clamp(-1, 1)
+    def decode(self, codes: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Codes to pictures or clips.
+
+        Args:
+            codes: int64 [B, 1, h, w] or [B, 1, t, h, w], of any t, h and w.
+            size: frames, height and width of clips, where they are fewer than the codes make.
+
+        Returns:
+            [B, 3, H, W] or [B, 3, T, H, W] in [-1, 1].
+
+        Raises:
+            SizeError: the codes make no clip of that size.
+        """
+        if codes.ndim == 4:
+            return self._decode(codes).clamp(-1, 1)
+        return cropped(self._decode_clips(codes).clamp(-1, 1), size)
+
+    def _encode_clips(self, clips: Tensor) -> Tensor:
+        check_clips(clips)
+        steps, rows, columns = self.grid(*clips.shape[2:])
+        size = (steps * self.frame_stride, rows * self.stride, columns * self.stride)
+        whole = lengthened(clips, size).to(self.codebook.dtype)
+        maps = [self._encode_frame(frame) for frame in whole.unbind(2)]  # one by one: each fills the memory by itself
+        return self._nearest(torch.stack(maps, dim=2)).unsqueeze(1)
+
+    def _nearest(self, maps: Tensor) -> Tensor:
+        """Codes int64 [B, t, h, w] of what the encoder says of frames [B, C, T, h, w]."""
+        vectors = self.vqvae.quant_conv(self._join_frames(maps))
+        return self.vqvae.quantize(vectors.transpose(1, 2))
 
     def _encode_frame(self, images: Tensor) -> Tensor:
         """The encoder up to its layers in time: [B, 3, H, W] to [B, C, h, w]."""
@@ -71,7 +111,7 @@ class Emu3VQ(ModelMixin, ConfigMixin):
         return encoder.conv_out(F.silu(encoder.norm_out(x)))
 
     def _join_frames(self, x: Tensor) -> Tensor:
-        """The encoder's layers in time: [B, C, frames, h, w] to [B, C, 1, h, w]."""
+        """The encoder's layers in time: [B, C, T, h, w] to [B, C, t, h, w]."""
         for layer in self.vqvae.encoder.time_conv:
             x = F.silu(layer(x))
         for layer in self.vqvae.encoder.time_res_stack:
@@ -79,18 +119,25 @@ class Emu3VQ(ModelMixin, ConfigMixin):
         return x
 
     def _decode(self, codes: Tensor) -> Tensor:
-        """`decode`, without the bounds that only pictures have."""
-        vectors = self.vqvae.quantize.embedding(codes).permute(0, 4, 1, 2, 3)
-        latents, vectors = self._first_frame(torch.cat((self.vqvae.post_quant_conv(vectors), vectors))).chunk(2)
+        """Pictures, without the bounds that only pictures have."""
+        latents, vectors = (maps[:, :, 0] for maps in self._spread_in_time(codes))
         return self._decode_frame(latents, vectors)
 
-    def _first_frame(self, x: Tensor) -> Tensor:
-        """The decoder's layers in time: [B, C, 1, h, w] to [B, C, h, w], the first of the frames that come out."""
+    def _decode_clips(self, codes: Tensor) -> Tensor:
+        """Clips, likewise without bounds."""
+        frames = zip(*(maps.unbind(2) for maps in self._spread_in_time(codes[:, 0])), strict=True)
+        return torch.stack([self._decode_frame(latents, vectors) for latents, vectors in frames], dim=2)
+
+    def _spread_in_time(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder's layers in time make of codes [B, t, h, w], and of their vectors: both [B, C, T, h, w]."""
+        vectors = self.vqvae.quantize.embedding(codes).permute(0, 4, 1, 2, 3)
+        x = torch.cat((self.vqvae.post_quant_conv(vectors), vectors))
         for layer in self.vqvae.decoder.time_res_stack:
             x = layer(x)
         for layer in self.vqvae.decoder.time_conv:
             x = F.silu(layer(x))
-        return x[:, :, 0]
+        latents, vectors = x.chunk(2)
+        return latents, vectors
 
     def _decode_frame(self, latents: Tensor, vectors: Tensor) -> Tensor:
         """The decoder behind its layers in time: both [B, C, h, w], to [B, 3, H, W]."""
