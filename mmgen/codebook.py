@@ -38,3 +38,10 @@ class Codebook:
         distances = torch.cdist(rows, self.vectors, compute_mode="donot_use_mm_for_euclid_dist")
         distances[torch.arange(len(rows)), torch.arange(start, start + len(rows))] = torch.inf
         return distances.argsort(dim=-1, stable=True)[:, :count]
+
+
+def nearest(points: Tensor, vectors: Tensor) -> Tensor:
+    """The vector [V, C] that each point [..., C] is nearest to (Euclidean): int64 [...]; of equals the first."""
+    squares = vectors.square().sum(-1)
+    blocks = [(squares - 2 * block @ vectors.T).argmin(-1) for block in points.flatten(0, -2).split(_BLOCK)]
+    return torch.cat(blocks).view(points.shape[:-1])

@@ -111,18 +111,22 @@ def rotate(x: Tensor, angles: Tensor | tuple[Tensor, Tensor]) -> Tensor:
 
 
 def grid_angles(coordinates: Tensor, head_size: int, base: float = 100.0) -> Tensor:
-    """Angles of two-dimensional rotary positions: half of the channels turn by row, half by column.
+    """Angles of rotary positions on a grid: half of the channels turn by the first axis, the others share the rest.
 
     Args:
-        coordinates: row and column [L, 2].
-        head_size: channels D of a head, a multiple of 4.
+        coordinates: row and column [L, 2], or frame, row and column [L, 3].
+        head_size: channels D of a head, a multiple of 4; of 8 with frames.
 
     Returns:
         Cosines and sines, float32 [2, L, D]. Channel i and i + D/2 turn together: both have the cosine,
         the first has the sine with a minus.
     """
-    quarter = head_size // 4
-    frequencies = base ** -(torch.arange(quarter, dtype=torch.float32) / quarter)
-    angles = (coordinates.float()[:, :, None] * frequencies).flatten(1)
+    quarter, others = head_size // 4, coordinates.shape[1] - 1
+    counts = [quarter] + [quarter // others] * others
+    turned = [
+        coordinates[:, axis, None].float() * base ** -(torch.arange(count, dtype=torch.float32) / count)
+        for axis, count in enumerate(counts)
+    ]
+    angles = torch.cat(turned, dim=1)
     cos, sin = angles.cos(), angles.sin()
     return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)))

@@ -1,4 +1,4 @@
-"""A transformer that writes a picture's tokens in raster order."""
+"""A transformer that writes the tokens of a picture or a clip in raster order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmgen.backbones.backbone import place_begin
 from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
 from mmgen.backbones.linear import Linear
 from mmgen.cache import KVCache
-from mmgen.layout import RasterLayout, Tree
+from mmgen.layout import RasterLayout, Tree, VideoLayout
 
 
 class RasterTransformer(ModelMixin, ConfigMixin):
@@ -25,7 +25,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
 
     Args:
         vocabulary_size: codes V a token is chosen from; id V is the begin token.
-        height: rows of the grid.
+        height: rows of the grid; of a clip, of one frame's.
         width: columns of the grid.
         condition_length: embeddings P of the condition.
         size: channels C of the stream.
@@ -34,6 +34,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         hidden_size: channels inside the feed-forward.
         condition_size: channels of the condition, where they are not the stream's: a draft model reads
             the embeddings made for a larger one.
+        frames: frames of a clip's grid, written one behind the other; None is a picture.
     """
 
     @register_to_config
@@ -48,9 +49,12 @@ class RasterTransformer(ModelMixin, ConfigMixin):
         heads: int = 4,
         hidden_size: int = 768,
         condition_size: int | None = None,
+        frames: int | None = None,
     ) -> None:
         super().__init__()
         self.layout = RasterLayout(height, width)
+        if frames is not None:
+            self.layout = VideoLayout(frames * height, width, frames=frames)
         self.vocabulary_size = vocabulary_size
         self.condition_length = condition_length
         self.token_embedding = nn.Embedding(vocabulary_size + 1, size)
@@ -163,7 +167,7 @@ class RasterTransformer(ModelMixin, ConfigMixin):
     def _line_angles(self) -> Tensor:
         """float32 [2, P + 1 + N, 2, 1, D]: angles of queries (of what is predicted) and keys (of what is held)."""
         grid = self.layout.coordinates()
-        before = torch.arange(-self.condition_length - 1, 0)[:, None].expand(-1, 2)
+        before = torch.arange(-self.condition_length - 1, 0)[:, None].expand(-1, grid.shape[1])
         held = torch.cat((before, grid))
         predicted = torch.cat((before[:-1], grid, grid[-1:]))
         config: Any = self.config

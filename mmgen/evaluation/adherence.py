@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mmgen.decoding.decoder import Decoder
-from mmgen.errors import OptionError
 from mmgen.evaluation.recognition import Found, look
-from mmgen.scenes.grammar import Grammar, Scene
+from mmgen.scenes.grammar import Scene
 from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.render import is_held_out, sample_scene
 
@@ -171,20 +169,6 @@ def measure(images: Iterable[Image.Image | np.ndarray], scenes: Iterable[Scene])
     return report
 
 
-def grammar_of(pipe: Any) -> Grammar:
-    """The grammar of a pipeline's captions.
-
-    Raises:
-        OptionError: it does not draw scenes.
-    """
-    grammar = getattr(getattr(pipe, "text_encoder", None), "grammar", None)
-    if grammar is None:
-        raise OptionError(
-            "pipeline", type(pipe).__name__, "one that draws scenes, such as emoji-64, or prompts to draw"
-        )
-    return grammar
-
-
 def held_out_scenes(count: int, seed: int, objects: Sequence[str] = tuple(CHARACTERS)) -> list[Scene]:
     """Draws scenes whose combination training never sees."""
     generator = np.random.default_rng(seed)
@@ -194,41 +178,3 @@ def held_out_scenes(count: int, seed: int, objects: Sequence[str] = tuple(CHARAC
         if is_held_out(scene):
             scenes.append(scene)
     return scenes
-
-
-def evaluate(
-    pipe: Any,
-    count: int = 400,
-    seed: int = 0,
-    batch: int = 16,
-    decoder: str | Decoder | None = None,
-    log: Callable[[str], None] | None = None,
-) -> Report:
-    """Draws held-out captions with a pipeline's default settings, and judges the pictures.
-
-    Args:
-        pipe: a text-to-image pipeline.
-        count: pictures, at least 1.
-        seed: chooses the captions; picture i is drawn with seed + i.
-        batch: pictures drawn at once, at least 1.
-        decoder: the pipeline's own where nothing is given.
-        log: called with a line after every batch.
-
-    Raises:
-        OptionError: count or batch is below 1.
-    """
-    for name, value in (("count", count), ("batch", batch)):
-        if type(value) is not int or value < 1:
-            raise OptionError(name, value, "a whole number, 1 or more")
-    grammar = grammar_of(pipe)
-    scenes = held_out_scenes(count, seed, grammar.objects)
-    report = Report()
-    for start in range(0, count, batch):
-        part = scenes[start : start + batch]
-        seeds = list(range(seed + start, seed + start + len(part)))
-        images = pipe([grammar.describe(scene) for scene in part], seed=seeds, decoder=decoder).images
-        for image, scene in zip(images, part, strict=True):
-            report.add(scene, judge(image, scene))
-        if log is not None:
-            log(f"{report.correct.of} of {count} pictures: {report.correct.right} show all their caption asks for")
-    return report

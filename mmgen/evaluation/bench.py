@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean, median
@@ -18,14 +19,14 @@ from mmgen import catalog
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
-from mmgen.evaluation import adherence, quality
+from mmgen.evaluation import quality
+from mmgen.evaluation.adherence import Share
 from mmgen.evaluation.baseline import Comparison, compare
 from mmgen.evaluation.entrants import EVERYTHING, Entrant, choose_entrants, parse_decoders
+from mmgen.evaluation.judges import Judge, judge_of
 from mmgen.evaluation.memory import peak_memory
 from mmgen.evaluation.race import Spread
 from mmgen.evaluation.rows import BASELINE, Row
-from mmgen.scenes.grammar import Scene
-from mmgen.scenes.render import IMAGE_SIZE
 
 _MOST_PROMPTS = 4096
 _QUALITY_BATCH = 16
@@ -52,7 +53,7 @@ def run(
     for every batch size.
 
     Args:
-        pipeline: an image pipeline, its name or folder; the shipped one where nothing is given.
+        pipeline: a pipeline of pictures or clips, its name or folder; the shipped one where nothing is given.
         decoders: names, with options as in `jacobi:window=32+adaptive=true`, or decoder objects; a string
             may name several, with commas between. `all` also has every acceptance rule and drafter. All
             decoders, and the pipeline's own, where nothing is given. Autoregression (scale by scale: `scale-wise`
@@ -86,7 +87,7 @@ def run(
     entrants = choose_entrants(pipe.decoder, decoders, pipe.algorithms)
     sizes = sorted(set(batches))
     work = _work(pipe, captions, max(-(-prompts // batch) * batch for batch in sizes), seed, size or {})
-    if quality_pictures and work.scenes is None:
+    if quality_pictures and (work.judge is None or work.judge.medium != "image"):
         raise OptionError("quality_pictures", quality_pictures, "0: only pictures of scenes can be judged")
     measured = None
     with _without_progress_bar(pipe):
@@ -108,11 +109,12 @@ def run(
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """What is drawn: prompts, and the scenes they describe where they do."""
+    """What is drawn: prompts, the scenes they describe where they do, and who judges those."""
 
     prompts: list[str]
-    scenes: list[Scene] | None
     size: Mapping[str, int]
+    scenes: list[Any] | None = None
+    judge: Judge | None = None
 
 
 def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int, size: Mapping[str, int]) -> _Work:
@@ -120,10 +122,10 @@ def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int, size
         texts = [caption for _, caption in zip(range(count), itertools.cycle(captions), strict=False)]
         for text in texts:
             pipe.plan(text, seed=0, **size)
-        return _Work(texts, None, size)
-    grammar = adherence.grammar_of(pipe)
-    scenes = adherence.held_out_scenes(count, seed, grammar.objects)
-    return _Work([grammar.describe(scene) for scene in scenes], scenes, size)
+        return _Work(texts, size)
+    judge = judge_of(pipe)
+    scenes = judge.scenes(count, seed)
+    return _Work(judge.captions(scenes), size, scenes, judge)
 
 
 def open_pipeline(pipeline: Any) -> Any:
@@ -222,7 +224,8 @@ def _draw(pipe: Any, trial: _Trial, work: _Work, seed: int, start: int) -> tuple
     if pipe.device.type == "cuda":
         torch.cuda.synchronize(pipe.device)
     seconds = time.perf_counter() - started
-    return seconds, [np.asarray(image) for image in output.images], output.statistics
+    items = output[0] if work.judge is None else work.judge.items(output)
+    return seconds, [np.asarray(item) for item in items], output.statistics
 
 
 def _runs(pipe: Any, entrant: Entrant, work: _Work, seed: int, log: Callable[[str], None] | None) -> bool:
@@ -243,7 +246,9 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
     seconds = Spread.of([call / trial.batch for call in trial.calls])
     speedup = Spread.of([a / b for a, b in zip(reference.calls, trial.calls, strict=True)])
     batch_speedup = median(a / b for a, b in zip(smallest.totals, trial.totals, strict=True))
-    judged = _adherence(trial.images, work.scenes)
+    judged = _adherence(trial.images, work)
+    frames = math.prod(trial.statistics[0].size[:-2])
+    images_per_second = trial.batch * len(trial.calls) / sum(trial.calls)
     return Row(
         pipeline=trial.statistics[0].pipeline,
         decoder=trial.decoder.name,
@@ -259,7 +264,8 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
         speedup=speedup.median,
         speedup_low=speedup.low,
         speedup_high=speedup.high,
-        images_per_second=trial.batch * len(trial.calls) / sum(trial.calls),
+        images_per_second=images_per_second,
+        frames_per_second=images_per_second * frames if frames > 1 else None,
         memory=trial.memory,
         batch_speedup=None if smallest is trial else batch_speedup,
         adherence=judged.share,
@@ -270,10 +276,10 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
     )
 
 
-def _adherence(images: list[np.ndarray], scenes: list[Scene] | None) -> adherence.Share:
-    if scenes is None or images[0].shape[0] != IMAGE_SIZE:
-        return adherence.Share()
-    return adherence.measure(images, scenes[: len(images)]).correct
+def _adherence(items: list[np.ndarray], work: _Work) -> Share:
+    if work.judge is None or work.scenes is None or not work.judge.knows(items[0]):
+        return Share()
+    return work.judge.measure(items, work.scenes[: len(items)]).correct
 
 
 def _with_quality(row: Row, measured: quality.Quality) -> Row:

@@ -16,6 +16,7 @@ from mmgen.errors import OptionError
 from mmgen.evaluation import adherence
 from mmgen.evaluation.features import features_of
 from mmgen.evaluation.frechet import chance_of, distance_between, error_of
+from mmgen.evaluation.judges import judge_of
 from mmgen.scenes.grammar import Scene
 from mmgen.scenes.render import IMAGE_SIZE, render
 
@@ -82,7 +83,8 @@ def measure(
         One for each decoder, in order; None where the pipeline draws another size than the judges know.
 
     Raises:
-        OptionError: a number is out of range, or autoregression is not among the decoders.
+        OptionError: a number is out of range, autoregression is not among the decoders, or the pipeline draws no
+            pictures of scenes.
     """
     check_pictures(pictures)
     if type(batch) is not int or batch < 1:
@@ -90,7 +92,10 @@ def measure(
     plain = next((decoder for decoder in decoders if decoder.name == reference), None)
     if plain is None:
         raise OptionError("decoders", [decoder.name for decoder in decoders], f"{reference} among them")
-    scenes = adherence.held_out_scenes(pictures, seed, adherence.grammar_of(pipe).objects)
+    judge = judge_of(pipe)
+    if judge.medium != "image":
+        raise OptionError("quality", pictures, "0: of clips, adherence is measured on those that are timed")
+    scenes = judge.scenes(pictures, seed)
     plain_images, _ = draw(pipe, plain, scenes, seed + pictures, batch)
     if plain_images[0].shape[0] != IMAGE_SIZE:
         return None
@@ -126,14 +131,14 @@ def draw(
     pipe: Any, decoder: Decoder, scenes: Sequence[Scene], seed: int, batch: int
 ) -> tuple[list[np.ndarray], list[Any]]:
     """Pictures of scenes' captions as uint8 [H, W, 3], and their statistics; picture i has seed `seed` + i."""
-    grammar = adherence.grammar_of(pipe)
+    judge = judge_of(pipe)
     images: list[np.ndarray] = []
     statistics: list[Any] = []
     for start in range(0, len(scenes), batch):
-        captions = [grammar.describe(scene) for scene in scenes[start : start + batch]]
+        captions = judge.captions(scenes[start : start + batch])
         seeds = [seed + start + index for index in range(len(captions))]
         output = pipe(captions, seed=seeds, decoder=decoder)
-        images += [np.asarray(image) for image in output.images]
+        images += judge.items(output)
         statistics += output.statistics
     return images, statistics
 

@@ -8,7 +8,7 @@ the next one looked for, until nothing there resembles an object any more.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +33,29 @@ _CLEARED_MARGIN = 2
 """Pixels around a found object that belong to it."""
 _COARSE = IMAGE_SIZE // 2
 _SHORTLIST = 12
-_REFERENCES = tuple((name, size) for size in OBJECT_PIXELS for name in CHARACTERS)
+
+
+class World(NamedTuple):
+    """What may be seen.
+
+    Attributes:
+        names: objects.
+        sizes: their sides in pixels, even numbers, by name of the size.
+        paint: makes the picture of an object in so many pixels, as `mmgen.scenes.render.sprite` does.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[tuple[str, int], ...]
+    paint: Callable[[str, int], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def references(self) -> list[tuple[str, str, int]]:
+        """All objects in all sizes: name, size and side."""
+        return [(name, size, side) for size, side in self.sizes for name in self.names]
+
+
+PICTURES = World(tuple(CHARACTERS), tuple(OBJECT_PIXELS.items()), sprite)
+"""The shipped objects in both sizes."""
 
 
 class Found(NamedTuple):
@@ -73,7 +95,7 @@ class Seen:
     objects: tuple[Found, ...]
 
 
-def look(image: Image.Image | np.ndarray) -> Seen:
+def look(image: Image.Image | np.ndarray, world: World = PICTURES) -> Seen:
     """Finds background and objects of a picture, PIL or uint8 [64, 64, 3].
 
     Raises:
@@ -90,22 +112,22 @@ def look(image: Image.Image | np.ndarray) -> Seen:
     colour = list(BACKGROUNDS)[winner]
     # Against the picture's own shade, or a tint would look like a faint object.
     shade = np.median(border[nearest == winner] if votes[winner] else border, axis=0)
-    objects = tuple(_find_objects(pixels - shade, colour))
+    objects = tuple(_find_objects(pixels - shade, colour, world))
     return Seen(colour if votes[winner] > len(border) / 2 else None, objects)
 
 
-def _find_objects(rest: np.ndarray, colour: str) -> Iterator[Found]:
+def _find_objects(rest: np.ndarray, colour: str, world: World) -> Iterator[Found]:
     """Objects in the difference `rest` [64, 64, 3] from the background, most conspicuous first."""
     rest = rest.copy()
     # By Cauchy and Schwarz, less than this resembles no reference enough: saves the last search.
-    least_energy = ((1 + LEAST_LIKENESS) / 2) ** 2 * _references(colour).energies.min()
+    least_energy = ((1 + LEAST_LIKENESS) / 2) ** 2 * _references(colour, world).energies.min()
     for _ in range(MOST_OBJECTS):
         if np.square(rest).sum() < least_energy:
             return
-        found = _nearest(rest, colour)
+        found = _nearest(rest, colour, world)
         if found.likeness < LEAST_LIKENESS:
             return
-        side = OBJECT_PIXELS[found.size]
+        side = dict(world.sizes)[found.size]
         top, left = round(found.row - side / 2), round(found.column - side / 2)
         near = _CLEARED_MARGIN
         rest[max(top - near, 0) : top + side + near, max(left - near, 0) : left + side + near] = 0
@@ -116,7 +138,7 @@ class _References(NamedTuple):
     """All objects on one background, as differences from it.
 
     Attributes:
-        pictures: one [side, side, 3] for each of `_REFERENCES`.
+        pictures: one [side, side, 3] for each reference of the world.
         energies: their sums of squares.
         spectra: complex [references, 3, 32, 17], conjugated spectra at half the resolution.
         coarse_energies: [references], their sums of squares there.
@@ -131,13 +153,12 @@ class _References(NamedTuple):
 
 
 @functools.cache
-def _references(colour: str) -> _References:
-    pictures = []
-    coarse = np.zeros((len(_REFERENCES), 3, _COARSE, _COARSE), np.float32)
-    allowed = np.full((len(_REFERENCES), _COARSE, _COARSE), -np.inf, np.float32)
-    for index, (name, size) in enumerate(_REFERENCES):
-        side = OBJECT_PIXELS[size]
-        paint, opacity = sprite(name, side)
+def _references(colour: str, world: World) -> _References:
+    pictures, count = [], len(world.references)
+    coarse = np.zeros((count, 3, _COARSE, _COARSE), np.float32)
+    allowed = np.full((count, _COARSE, _COARSE), -np.inf, np.float32)
+    for index, (name, _, side) in enumerate(world.references):
+        paint, opacity = world.paint(name, side)
         picture = opacity * (paint - np.array(BACKGROUNDS[colour], np.float32))
         pictures.append(picture)
         coarse[index, :, : side // 2, : side // 2] = _halve(picture)
@@ -158,23 +179,22 @@ def _halve(picture: np.ndarray) -> np.ndarray:
     return picture.reshape(side, 2, side, 2, 3).mean((1, 3)).transpose(2, 0, 1)
 
 
-def _nearest(rest: np.ndarray, colour: str) -> Found:
+def _nearest(rest: np.ndarray, colour: str, world: World) -> Found:
     """The reference and place whose picture is nearest to `rest`.
 
     The squared distance is |rest|^2 - gain with gain = 2 <rest, reference> - |reference|^2: found for all
     references and places at half the resolution by correlation, then exactly for the best few.
     """
-    references = _references(colour)
+    references = _references(colour, world)
     spectrum = np.fft.rfft2(_halve(rest))
     correlations = np.fft.irfft2((references.spectra * spectrum).sum(1), s=(_COARSE, _COARSE))
     gains = (2 * correlations - references.coarse_energies[:, None, None] + references.allowed).reshape(
-        len(_REFERENCES), -1
+        len(correlations), -1
     )
     padded = np.pad(rest, ((1, 1), (1, 1), (0, 0)))
     best_gain, best = -np.inf, None
-    for index in np.argpartition(-gains.max(1), _SHORTLIST)[:_SHORTLIST]:
-        name, size = _REFERENCES[index]
-        side = OBJECT_PIXELS[size]
+    for index in np.argsort(-gains.max(1))[:_SHORTLIST]:
+        name, size, side = world.references[index]
         row, column = (2 * int(at) for at in divmod(int(gains[index].argmax()), _COARSE))
         area = padded[row : row + side + 2, column : column + side + 2]
         windows = np.lib.stride_tricks.sliding_window_view(area, (side, side), axis=(0, 1))

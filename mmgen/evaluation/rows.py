@@ -40,7 +40,8 @@ class Row:
             repeat: median.
         speedup_low: lower quartile.
         speedup_high: upper quartile.
-        images_per_second: pictures over seconds, of all timed calls together.
+        images_per_second: pictures, or clips, over seconds, of all timed calls together.
+        frames_per_second: frames of clips over seconds; None of pictures.
         memory: bytes that torch allocates at most during a call, weights not counted; None where it was not watched.
         batch_speedup: images per second over those of the same decoder at the smallest batch size of the
             run, paired by repeat; None at that size.
@@ -84,6 +85,7 @@ class Row:
     pictures: int
     options: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    frames_per_second: float | None = None
     quality_pictures: int | None = None
     distance_to_autoregression: float | None = None
     distance_error: float | None = None
@@ -108,11 +110,11 @@ def table(rows: Sequence[Row]) -> str:
     grid = Table(box=SIMPLE, pad_edge=False, title=f"{rows[0].pipeline}, median (quartiles)", title_justify="left")
     several = len({row.batch for row in rows}) > 1
     measured = [row for row in rows if row.quality_pictures is not None]
-    drafted = any(row.draft_evaluations for row in rows)
+    drafted, moving = any(row.draft_evaluations for row in rows), any(row.frames_per_second for row in rows)
     columns = (
         *_COLUMNS, *(("draft_evaluations",) if drafted else ()), *_SPEED_COLUMNS,
-        *(_BATCH_COLUMNS if several else ()), "memory", "adherence", *(_QUALITY_COLUMNS if measured else ()),
-        "same_pictures",
+        *(_BATCH_COLUMNS if several else ()), *(("frames_per_second",) if moving else ()), "memory", "adherence",
+        *(_QUALITY_COLUMNS if measured else ()), "same_pictures",
     )  # fmt: skip
     for column in columns:
         grid.add_column(column, justify="left" if column in ("decoder", "law") else "right", no_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -13,30 +14,22 @@ from mmgen.scenes.grammar import BACKGROUNDS, COUNTS, POSITIONS, RELATIONS, SIZE
 from mmgen.scenes.objects import CHARACTERS
 
 
-class SceneEncoder(ModelMixin, ConfigMixin):
-    """Embeds what a caption says, one embedding for each of the grammar's fields.
+class FieldEncoder(ModelMixin, ConfigMixin):
+    """Embeds what a caption says, one embedding for each field of what its grammar parses it to.
 
-    The fields are count, size, object, placement (position or relation), second size, second object
-    and background. Captions are parsed first, so wordings of the same scene are one condition.
-
-    Args:
-        objects: names of the objects that captions may use.
-        size: channels C of an embedding.
+    Captions are parsed first, so wordings of the same scene are one condition. A subclass sets `grammar`, says the
+    `values` of a scene, and calls `_embed_fields` once its own arguments are registered.
     """
 
-    @register_to_config
-    def __init__(self, objects: Sequence[str] = tuple(CHARACTERS), size: int = 256) -> None:
-        super().__init__()
-        self.grammar = Grammar(objects)
-        self._fields: tuple[tuple, ...] = (
-            COUNTS,
-            SIZES,
-            tuple(objects),
-            (*POSITIONS, *RELATIONS, None),
-            (None, *SIZES),
-            (None, *objects),
-            tuple(BACKGROUNDS),
-        )
+    grammar: Any
+
+    def values(self, scene: Any) -> tuple:
+        """What a scene has in each field."""
+        raise NotImplementedError
+
+    def _embed_fields(self, fields: Sequence[tuple], size: int) -> None:
+        """Makes the table: a row for each value of each field, then one for each field of "no caption"."""
+        self._fields = tuple(fields)
         starts = torch.tensor([0, *(len(field) for field in self._fields)]).cumsum(0)
         self._starts = starts[:-1].tolist()
         self.embedding = nn.Embedding(int(starts[-1]) + len(self._fields), size)
@@ -47,29 +40,10 @@ class SceneEncoder(ModelMixin, ConfigMixin):
         """Embeddings P of one caption."""
         return len(self._fields)
 
-    def ids(self, scenes: Sequence[Scene]) -> Tensor:
+    def ids(self, scenes: Sequence[Any]) -> Tensor:
         """The fields of scenes as rows of the embedding table: int64 [B, P]."""
-        rows = [
-            (
-                scene.count,
-                scene.size,
-                scene.first,
-                scene.position or scene.relation,
-                scene.second_size,
-                scene.second,
-                scene.background,
-            )
-            for scene in scenes
-        ]
-        return torch.tensor(
-            [
-                [
-                    start + field.index(value)
-                    for start, field, value in zip(self._starts, self._fields, row, strict=True)
-                ]
-                for row in rows
-            ]
-        )
+        rows = [zip(self._starts, self._fields, self.values(scene), strict=True) for scene in scenes]
+        return torch.tensor([[start + field.index(value) for start, field, value in row] for row in rows])
 
     def null_ids(self, batch: int) -> Tensor:
         """The fields of "no caption", for guidance: int64 [batch, P]."""
@@ -87,3 +61,43 @@ class SceneEncoder(ModelMixin, ConfigMixin):
             PromptError: a prompt is outside the grammar.
         """
         return self(self.ids([self.grammar.parse(prompt) for prompt in prompts]))
+
+
+class SceneEncoder(FieldEncoder):
+    """Embeds what a caption of a picture says.
+
+    The fields are count, size, object, placement (position or relation), second size, second object
+    and background.
+
+    Args:
+        objects: names of the objects that captions may use.
+        size: channels C of an embedding.
+    """
+
+    @register_to_config
+    def __init__(self, objects: Sequence[str] = tuple(CHARACTERS), size: int = 256) -> None:
+        super().__init__()
+        self.grammar = Grammar(objects)
+        fields = (
+            COUNTS,
+            SIZES,
+            tuple(objects),
+            (*POSITIONS, *RELATIONS, None),
+            (None, *SIZES),
+            (None, *objects),
+            tuple(BACKGROUNDS),
+        )
+        self._embed_fields(fields, size)
+
+    def values(self, scene: Scene) -> tuple:
+        """What a scene has in each field."""
+        placement = scene.position or scene.relation
+        return (
+            scene.count,
+            scene.size,
+            scene.first,
+            placement,
+            scene.second_size,
+            scene.second,
+            scene.background,
+        )

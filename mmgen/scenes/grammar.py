@@ -95,10 +95,12 @@ class Grammar:
 
     Args:
         objects: names the captions may use, each a key of `mmgen.scenes.objects.CHARACTERS`.
+        everything: what a message says of all of them.
     """
 
-    def __init__(self, objects: Sequence[str] = tuple(CHARACTERS)) -> None:
+    def __init__(self, objects: Sequence[str] = tuple(CHARACTERS), everything: str | None = None) -> None:
         self.objects = tuple(objects)
+        self._everything = everything or f"`mmgen list --objects` shows all {len(self.objects)}"
         known = set(self.objects)
         self._names = {name: name for name in self.objects}
         self._names |= {alias: name for alias, name in ALIASES.items() if name in known}
@@ -117,19 +119,19 @@ class Grammar:
             PromptError: the prompt is empty, too long or outside the grammar; the message says
                 which words were not understood and what could stand there.
         """
-        text = _normalise(prompt)
-        background, text = self._take_background(prompt, text)
+        text = normalise(prompt)
+        background, text = self.take_background(prompt, text)
         halves = _RELATION.split(text, maxsplit=1)
         if len(halves) == 3:
             (count, size, first), (second_count, second_size, second) = (
-                self._read_object(prompt, half) for half in (halves[0], halves[2])
+                self.read_object(prompt, half) for half in (halves[0], halves[2])
             )
             if count > 1 or second_count > 1:
                 raise PromptError(prompt, "a relation joins single objects", "write 'a cat above a dog'")
             relation = _RELATION_WORDS.get(halves[1], halves[1])
             return Scene(first, background, 1, size or "large", None, relation, second, second_size or "large")
         position, text = _take_position(text)
-        count, size, first = self._read_object(prompt, text)
+        count, size, first = self.read_object(prompt, text)
         if count == 1:
             return Scene(first, background, 1, size or "large", position or "center")
         if size == "large" or position is not None:
@@ -151,7 +153,8 @@ class Grammar:
         preposition = {"top": "at", "bottom": "at", "left": "on", "right": "on"}.get(scene.position or "", "in")
         return f"{first} {preposition} the {scene.position}{ending}"
 
-    def _take_background(self, prompt: str, text: str) -> tuple[str, str]:
+    def take_background(self, prompt: str, text: str) -> tuple[str, str]:
+        """The background that a normalised text ends with, white without one, and the text before it."""
         match = _BACKGROUND.search(text)
         if not match:
             return "white", text
@@ -160,7 +163,8 @@ class Grammar:
             raise PromptError(prompt, f"unknown background {match[1]!r}", f"choose from {', '.join(BACKGROUNDS)}")
         return colour, text[: match.start()]
 
-    def _read_object(self, prompt: str, text: str) -> tuple[int, str | None, str]:
+    def read_object(self, prompt: str, text: str) -> tuple[int, str | None, str]:
+        """How many objects a normalised text names, in which size, None where it says nothing, and which."""
         words = text.split()
         count, size = 1, None
         if words and words[0] in _COUNT_WORDS:
@@ -177,11 +181,16 @@ class Grammar:
         raise PromptError(
             prompt,
             f"{name!r} is not an object or a phrase of the caption grammar",
-            f"did you mean {', '.join(close)}? `mmgen list --objects` shows all {len(self.objects)}",
+            f"did you mean {', '.join(close)}? {self._everything}",
         )
 
 
-def _normalise(prompt: str) -> str:
+def normalise(prompt: str) -> str:
+    """A prompt in small letters, without articles and punctuation, a space before each word.
+
+    Raises:
+        PromptError: it is empty, too long or no text.
+    """
     if not isinstance(prompt, str):
         raise PromptError(repr(prompt), f"a prompt is text, this is {type(prompt).__name__}", "give a string")
     if len(prompt) > MAXIMUM_PROMPT_LENGTH:

@@ -46,6 +46,8 @@ class RasterRecipe(Recipe):
     sampling: dict
     batch: int = 16
 
+    trained = ("transformer", "text_encoder")
+
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`."""
         from mmgen.pipelines.pipeline import load
@@ -54,6 +56,7 @@ class RasterRecipe(Recipe):
         tokenizer = load(self.tokenizer)
         transformer = RasterTransformer(**self.transformer).to(device)
         text_encoder = SceneEncoder(size=self.transformer["size"]).to(device)
+        self.begin(transformer, text_encoder)
         checkpoint = work / "backbone.pt"
         train_backbone(
             transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile=compile, log=log

@@ -23,13 +23,13 @@ def write_model(model: ModelMixin, folder: Path, dtype: torch.dtype = torch.floa
     path.chmod(0o644)  # safetensors keeps files to their owner, which breaks shared folders
 
 
-def write_pipeline(pipe: Pipeline, folder: Path, shared: dict[str, str]) -> None:
+def write_pipeline(pipe: Pipeline, folder: Path, shared: dict[str, str], dtype: torch.dtype = torch.float32) -> None:
     """Writes a pipeline's folder with the components it has; those in `shared` are stored under `tokenizers/`."""
     folder.mkdir(parents=True, exist_ok=True)
     pipe.save_config(folder)
     for name in pipe.component_types:
         if name not in shared and getattr(pipe, name) is not None:
-            write_model(getattr(pipe, name), folder / name)
+            write_model(getattr(pipe, name), folder / name, dtype)
     pipe.decoder.save_pretrained(folder / "decoder")
     about = {"medium": pipe.medium, "family": pipe.family, "shared": shared}
     (folder / catalog.DESCRIPTION).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -6,14 +6,20 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from mmgen.errors import UnknownNameError
+from mmgen.errors import OptionError, UnknownNameError
+from mmgen.pipelines.text_to_video import TextToVideoNeighbourPipeline, TextToVideoPipeline
+from mmgen.pipelines.text_to_video_frames import TextToVideoFramesPipeline
 from mmgen.training import features
 from mmgen.training.backbone import DraftRecipe, RasterRecipe
+from mmgen.training.causal_patches import CausalPatchesRecipe
+from mmgen.training.distilled import DistilledRecipe, Turn
+from mmgen.training.frames import FramesRecipe
 from mmgen.training.heads import HeadsRecipe
 from mmgen.training.loop import Budget
 from mmgen.training.recipe import Recipe
 from mmgen.training.scales import PyramidRecipe, ScalesRecipe, SmallScalesRecipe
 from mmgen.training.tokenizer import TokenizerRecipe
+from mmgen.training.video import VideoRecipe
 
 RECIPES: dict[str, Recipe] = {
     "emoji-patches": TokenizerRecipe(
@@ -65,6 +71,50 @@ RECIPES: dict[str, Recipe] = {
         transformer={"size": 160, "layers": 4, "heads": 5, "hidden_size": 448},
         budget=Budget(steps=3000, learning_rate=6e-3, decay_from=0.45),
     ),
+    "emoji-64-scales-distilled": DistilledRecipe(
+        folder="pipelines/emoji-64-scales-distilled",
+        pipeline="emoji-64-scales",
+        tokenizer="emoji-scales",
+        decoder_options={"starts": "0, 3, 4", "split": 5},
+        pairs={3: 4096, 5: 768},
+        turns=(Turn(0, 3, 64), Turn(3, 4, 32), Turn(0, 3, 64), Turn(4, 5, 16)),
+        budget=Budget(steps=800, learning_rate=1e-3, decay_from=0.4),
+    ),
+    "moving-patches": CausalPatchesRecipe(
+        folder="tokenizers/moving-patches",
+        config={"codebook_size": 1024, "patch_size": 8, "frame_stride": 4, "ways": (8, 16, 32), "layers": 2},
+        budget=Budget(steps=165, learning_rate=2e-3, decay_from=0.3),
+    ),
+    "moving-64": VideoRecipe(
+        folder="pipelines/moving-64",
+        tokenizer="moving-patches",
+        pipeline=TextToVideoPipeline,
+        transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
+        budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
+        decoder="jacobi",
+        decoder_options={"window": 64, "drafter": "frame-repeat"},
+        sampling={"guidance": 1.25, "temperature": 0.8},
+    ),
+    "moving-64-neighbour": VideoRecipe(
+        folder="pipelines/moving-64-neighbour",
+        tokenizer="moving-patches",
+        pipeline=TextToVideoNeighbourPipeline,
+        transformer={"size": 320, "layers": 3, "heads": 5, "hidden_size": 896},
+        budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
+        decoder="plane-wise",
+        decoder_options={},
+        sampling={"guidance": 1.25, "temperature": 0.8},
+    ),
+    "moving-64-frames": FramesRecipe(
+        folder="pipelines/moving-64-frames",
+        tokenizer="moving-patches",
+        pipeline=TextToVideoFramesPipeline,
+        transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
+        budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
+        decoder="masked-refinement",
+        decoder_options={"passes": 8},
+        sampling={"guidance": 1.25, "temperature": 0.8},
+    ),
     "scene-features": features.RECIPE,
 }
 
@@ -78,6 +128,7 @@ def train(
     device: str = "cpu",
     compile: bool = False,
     log: Callable[[str], None] = print,
+    start_from: str | None = None,
 ) -> Path:
     """Remakes what is shipped from its recipe; continues where an earlier run stopped.
 
@@ -89,17 +140,24 @@ def train(
         steps: optimiser steps in place of the recipe's.
         device: a torch device.
         compile: compile the training step where the recipe can.
+        start_from: name or folder of a pipeline whose weights it begins with, where there is no checkpoint.
 
     Returns:
         The folder that was written.
 
     Raises:
         UnknownNameError: there is no such recipe.
+        OptionError: `start_from` does not fit the recipe, or the recipe cannot start from anything.
     """
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]
     budget = dataclasses.replace(recipe.budget, minutes=minutes, steps=steps or recipe.budget.steps)
     destination = destination or recipe.destination
-    dataclasses.replace(recipe, budget=budget).run(destination, work / name, device, compile, log)
+    if start_from is not None and not recipe.trained:
+        able = [other for other, recipe in RECIPES.items() if recipe.trained]
+        raise OptionError("start_from", start_from, f"left out: only {', '.join(able)} can start from a pipeline")
+    dataclasses.replace(recipe, budget=budget, start_from=start_from).run(
+        destination, work / name, device, compile, log
+    )
     return destination

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -17,11 +18,18 @@ from mmgen.decoding import scales
 from mmgen.pipelines.text_to_image_scales import TextToImageScalesPipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.objects import CHARACTERS
+from mmgen.scenes.render import render
 from mmgen.tokenizers.patch_pyramid import PatchPyramid
 from mmgen.training.folders import write_model, write_pipeline
+from mmgen.training.k_means import centres_of, distinct
 from mmgen.training.loop import Budget, fit
-from mmgen.training.pictures import draw_batch
+from mmgen.training.pictures import draw_batch, to_images
 from mmgen.training.recipe import Recipe
+
+_DISTURBED = 0.4
+"""Share of a picture's coarse codes that are disturbed at most."""
+_NEAR = 6
+"""Colours that count as near to one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,24 +74,9 @@ def fit_colours(tokenizer: PatchPyramid, objects: Sequence[str], pictures: int, 
     """
     _, images = draw_batch((seed, 11), pictures, objects)
     means = torch.cat([tokenizer.means(images, size).flatten(0, 2) for size in tokenizer.layout.sizes[:-1]])
-    colours, counts = means.mul(128).round().div(128).unique(dim=0, return_counts=True)
+    colours, counts = distinct([means.mul(128).round().div(128)])
     generator = torch.Generator().manual_seed(seed)
-    centres = _centres(colours, counts.float().sqrt(), len(tokenizer.palette), iterations, generator)
-    tokenizer.palette.data.copy_(centres)
-
-
-def _centres(colours: Tensor, weights: Tensor, count: int, iterations: int, generator: torch.Generator) -> Tensor:
-    """The k-means [count, 3] of weighted colours [M, 3]; one that loses all its colours moves to a badly served one."""
-    centres = colours[torch.multinomial(weights, count, generator=generator)]
-    for _ in range(iterations):
-        nearest = (centres.square().sum(-1) - 2 * colours @ centres.T).argmin(-1)
-        total = torch.zeros_like(centres).index_add_(0, nearest, colours * weights[:, None])
-        weight = torch.zeros(count).index_add_(0, nearest, weights)
-        errors, empty = (colours - centres[nearest]).square().sum(-1) * weights, weight == 0
-        centres = torch.where(empty[:, None], centres, total / weight.clamp(min=1e-9)[:, None])
-        if empty.any():
-            centres[empty] = colours[torch.multinomial(errors, int(empty.sum()), generator=generator)]
-    return centres
+    tokenizer.palette.data.copy_(centres_of(colours, counts.sqrt(), len(tokenizer.palette), iterations, generator))
 
 
 @torch.no_grad()
@@ -105,7 +98,7 @@ def measure_pyramid(tokenizer: PatchPyramid, objects: Sequence[str], pictures: i
 
 @dataclass(frozen=True, kw_only=True)
 class ScalesRecipe(Recipe):
-    """Makes a next-scale text-to-image pipeline on a shipped tokenizer.
+    """Makes a next-scale text-to-image pipeline on a shipped tokenizer, its weights in float16.
 
     A small companion that stands in its folder belongs to the text encoder before: remake it after it.
 
@@ -125,6 +118,8 @@ class ScalesRecipe(Recipe):
     batch: int = 16
     pictures: int = 128
 
+    trained = ("transformer", "text_encoder")
+
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`; the last line logged says what was measured."""
         from mmgen.pipelines.pipeline import load
@@ -133,6 +128,7 @@ class ScalesRecipe(Recipe):
         tokenizer = load(self.tokenizer)
         transformer = CaptionedScaleTransformer(**shape(tokenizer), **self.transformer).to(device)
         text_encoder = SceneEncoder(size=self.transformer["size"]).to(device)
+        self.begin(transformer, text_encoder)
         train_scales(
             transformer,
             text_encoder,
@@ -145,7 +141,7 @@ class ScalesRecipe(Recipe):
         )
         decoder = scales.make("scale-wise", **self.decoder_options)
         pipe = TextToImageScalesPipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
-        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer})
+        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, torch.float16)
         log(json.dumps({"losses": losses_of_scales(transformer, text_encoder, tokenizer, self.pictures)}))
 
 
@@ -167,6 +163,8 @@ class SmallScalesRecipe(Recipe):
     batch: int = 16
     pictures: int = 128
 
+    trained = ("draft",)
+
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`; the last line logged says what was measured."""
         from mmgen.pipelines.pipeline import load
@@ -175,11 +173,12 @@ class SmallScalesRecipe(Recipe):
         pipe = load(self.pipeline, draft=None).to(device)
         given = {"condition_size": pipe.text_encoder.config.size}
         small = CaptionedScaleTransformer(**shape(pipe.tokenizer), **given, **self.transformer).to(device)
+        self.begin(small)
         train_scales(
             small, pipe.text_encoder, pipe.tokenizer, self.budget, work / "backbone.pt", self.batch,
             seed=5, compile=compile, log=log,
         )  # fmt: skip
-        write_model(small, destination)
+        write_model(small, destination, torch.float16)
         log(json.dumps({"losses": losses_of_scales(small, pipe.text_encoder, pipe.tokenizer, self.pictures)}))
 
 
@@ -208,6 +207,9 @@ def train_scales(
 ) -> None:
     """Trains a transformer, and the text encoder with it unless that is frozen. No picture is seen twice.
 
+    In the loss a scale counts as the number of its codes along a side: the last of ours, with three quarters of the
+    tokens, for half. What coarse scales get wrong, finer ones cannot mend.
+
     Where the processor has units for bfloat16, products are computed in it: on two cores with AVX-512 a step takes 2.6
     seconds of a core in place of 3.6. Weights, sums over the stream and the loss are float32 all the same.
 
@@ -220,15 +222,18 @@ def train_scales(
     forward = torch.compile(transformer.teacher_forced) if compile else transformer.teacher_forced
     device = transformer.device.type
     quick = torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
+    weights = 1 / torch.tensor(tokenizer.layout.sizes, device=transformer.device)[tokenizer.layout.levels()]
 
     def loss_of_step(step: int) -> Tensor:
-        lines = _draw_lines((seed, step), batch, text_encoder, tokenizer, unconditional)
+        generator = torch.Generator().manual_seed((seed << 32) + step)
+        lines = _draw_lines((seed, step), batch, text_encoder, tokenizer, unconditional, generator)
         ids, tokens, inputs = (part.to(transformer.device) for part in lines)
-        shown = hide(tokens, tokenizer, torch.Generator().manual_seed((seed << 32) + step))
+        shown = hide(tokens, tokenizer, generator)
         with quick:
             logits = forward(text_encoder(ids), inputs, shown)
-        losses = token_losses(logits.float(), tokens, tokenizer)
-        return losses[shown < 0].mean()
+        losses = token_losses(logits.float(), tokens, tokenizer) * weights
+        hidden = shown < 0
+        return losses[hidden].sum() / (hidden * weights).sum()
 
     fit(model, loss_of_step, budget, checkpoint, log)
 
@@ -248,14 +253,45 @@ def _draw_lines(
     text_encoder: SceneEncoder,
     tokenizer: PatchPyramid,
     unconditional: float = 0.0,
+    disturbance: torch.Generator | None = None,
     held_out: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Caption fields int64 [count, P], tokens int64 [count, N], and what is read to write them [count, N - 1, C]."""
+    """Caption fields int64 [count, P], tokens int64 [count, N], and what is read to write them [count, N - 1, C].
+
+    With a `disturbance`, what is read is that of disturbed tokens.
+    """
     scenes, images = draw_batch(seed, count, text_encoder.config.objects, held_out)
     ids = text_encoder.ids(scenes)
     ids[: round(count * unconditional)] = text_encoder.null_ids(1)
     tokens = tokenizer.encode(images.to(tokenizer.device))
-    return ids, tokens, tokenizer.next_inputs(tokens)
+    if disturbance is None:
+        return ids, tokens, tokenizer.next_inputs(tokens)
+    again = np.random.default_rng((*seed, 1))
+    twins = to_images([render(scene, again) for scene in scenes])
+    disturbed = disturb(tokens, tokenizer.encode(twins.to(tokenizer.device)), tokenizer, disturbance)
+    return ids, tokens, tokenizer.next_inputs(disturbed)
+
+
+def disturb(tokens: Tensor, twins: Tensor, tokenizer: PatchPyramid, generator: torch.Generator) -> Tensor:
+    """Tokens int64 [B, N] with faults in their coarse scales, as a transformer makes them when it draws.
+
+    The codes of a scale are drawn independently, so some of them suit another picture of the same caption, and some
+    have a colour that is nearly right. A model that has only seen true codes does not go on well from those: Infinity
+    (Han et al. 2025, "bitwise self-correction") turns bits of the scales before at random; here a share of the codes,
+    none in half of the pictures, are those of another picture of the caption or of a near colour.
+
+    Args:
+        twins: tokens of other pictures of the same captions.
+    """
+    line, palette = tokenizer.layout, tokenizer.palette.cpu()
+    shares = (torch.rand(len(tokens), 1, generator=generator) * 2 - 1) * _DISTURBED
+    chosen = torch.rand(tokens.shape, generator=generator) < shares
+    chosen &= line.levels() < len(line.sizes) - 1
+    near = torch.cdist(palette, palette).argsort()[:, 1 : 1 + _NEAR]
+    picked = torch.randint(near.shape[1], tokens.shape, generator=generator)
+    other = near[tokens.cpu().clamp(max=len(palette) - 1), picked]
+    other = torch.where(torch.rand(tokens.shape, generator=generator) < 0.5, other, twins.cpu())
+    return torch.where(chosen, other, tokens.cpu()).to(tokens.device)
 
 
 def hide(tokens: Tensor, tokenizer: PatchPyramid, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from mmgen.scenes.objects import CHARACTERS
+from mmgen.tokenizers.causal_patches import CausalPatchVQ
 from mmgen.tokenizers.patch_vq import PatchVQ
 from mmgen.training.folders import write_model
+from mmgen.training.k_means import centres_of, distinct
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import draw_batch
 from mmgen.training.recipe import Recipe
@@ -58,33 +60,21 @@ def fit_codebook(
     Patches count by the square root of how often they occur, so that flat backgrounds take one code
     each. A centre that loses all its patches moves to one that is badly served.
     """
+    patches, counts = distinct(_patches(tokenizer, objects, pictures, seed))
     generator = torch.Generator().manual_seed(seed)
-    counted: dict[str, list[Tensor]] = {"patches": [], "counts": []}
+    centres = centres_of(patches, patch_weights(counts), tokenizer.config.codebook_size, iterations, generator)
+    tokenizer.codebook.data.copy_(centres)
+
+
+def _patches(tokenizer: PatchVQ, objects: Sequence[str], pictures: int, seed: int) -> Iterator[Tensor]:
     for start in range(0, pictures, 1000):
         _, images = draw_batch((seed, 1, start), min(1000, pictures - start), objects)
-        patches = tokenizer.to_patches(images).flatten(0, 1)
-        patches, counts = patches.unique(dim=0, return_counts=True)
-        counted["patches"].append(patches)
-        counted["counts"].append(counts)
-    patches, index = torch.cat(counted["patches"]).unique(dim=0, return_inverse=True)
-    counts = torch.zeros(len(patches)).index_add_(0, index, torch.cat(counted["counts"]).float())
-    weights = counts.sqrt().clamp(max=50)
-    size = tokenizer.config.codebook_size
-    centers = patches[torch.multinomial(weights, size, generator=generator)].clone()
-    for _ in range(iterations):
-        nearest = torch.cat([_nearest(chunk, centers) for chunk in patches.split(65536)])
-        total = torch.zeros_like(centers).index_add_(0, nearest, patches * weights[:, None])
-        weight = torch.zeros(size).index_add_(0, nearest, weights)
-        empty = weight == 0
-        errors = (patches - centers[nearest]).square().sum(-1) * weights
-        centers = torch.where(empty[:, None], centers, total / weight.clamp(min=1e-9)[:, None])
-        if empty.any():
-            centers[empty] = patches[torch.multinomial(errors, int(empty.sum()), generator=generator)]
-    tokenizer.codebook.data.copy_(centers)
+        yield tokenizer.to_patches(images).flatten(0, 1)
 
 
-def _nearest(patches: Tensor, centers: Tensor) -> Tensor:
-    return (centers.square().sum(-1) - 2 * patches @ centers.T).argmin(-1)
+def patch_weights(counts: Tensor) -> Tensor:
+    """How much patches count that occur so often: [M]."""
+    return counts.sqrt().clamp(max=50)
 
 
 def train_decoder(
@@ -99,12 +89,17 @@ def train_decoder(
 
     def loss_of_step(step: int) -> Tensor:
         _, images = draw_batch((2, step), batch, objects)
-        with torch.no_grad():
-            codes = tokenizer.encode(images)
-        error = tokenizer.decode(codes) - images
-        return error.square().mean() + 0.1 * error.abs().mean()
+        return reconstruction_loss(tokenizer, images)
 
     fit(tokenizer, loss_of_step, budget, checkpoint, log)
+
+
+def reconstruction_loss(tokenizer: PatchVQ | CausalPatchVQ, media: Tensor) -> Tensor:
+    """Squared and absolute error of what comes back of pictures or clips, the codes fixed."""
+    with torch.no_grad():
+        codes = tokenizer.encode(media)
+    error = tokenizer.decode(codes) - media
+    return error.square().mean() + 0.1 * error.abs().mean()
 
 
 @torch.no_grad()
@@ -121,9 +116,10 @@ def measure_tokenizer(tokenizer: PatchVQ, objects: Sequence[str], pictures: int 
         codes = tokenizer.encode(images)
         used[codes.flatten()] = True
         errors.append((tokenizer.decode(codes) - images).square().flatten(1).mean(1))
-    error = torch.cat(errors) / 4
-    return {
-        "psnr": float((-10 * error.log10()).mean()),
-        "psnr_of_mean_error": float(-10 * error.mean().log10()),
-        "codes_used": float(used.float().mean()),
-    }
+    return psnr_of(torch.cat(errors)) | {"codes_used": float(used.float().mean())}
+
+
+def psnr_of(errors: Tensor) -> dict[str, float]:
+    """Peak signal-to-noise ratios in dB of mean squared errors [B], each of a picture or clip in [-1, 1]."""
+    errors = errors / 4
+    return {"psnr": float((-10 * errors.log10()).mean()), "psnr_of_mean_error": float(-10 * errors.mean().log10())}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmgen.errors import OptionError, SizeError
-from mmgen.evaluation import adherence, recognition
+from mmgen.evaluation import adherence, judges, recognition
 from mmgen.scenes.grammar import BACKGROUNDS, POSITIONS, Scene
 from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.render import OBJECT_PIXELS, is_held_out, render, sprite
@@ -181,12 +181,12 @@ class Painter:
 
 def test_evaluation_of_a_perfect_painter():
     painter, lines = Painter(), []
-    report = adherence.evaluate(painter, 20, seed=5, batch=8, decoder="jacobi", log=lines.append)
+    report = judges.evaluate(painter, 20, seed=5, batch=8, decoder="jacobi", log=lines.append)
     assert report.correct.right == report.correct.of == 20
     assert [call[0] for call in painter.calls] == [8, 8, 4] and len(lines) == 3
     assert painter.calls[1][1:] == (list(range(13, 21)), "jacobi")
     with pytest.raises(OptionError, match="count"):
-        adherence.evaluate(painter, 0)
+        judges.evaluate(painter, 0)
 
 
 def test_reconstructions_stay_recognisable(scenes, images):

@@ -1,0 +1,131 @@
+"""Recipes of text-to-video pipelines: next-token or next-plane prediction on codes of fresh moving scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mmgen.backbones.neighbour import NeighbourTransformer
+from mmgen.backbones.raster import RasterTransformer
+from mmgen.pipelines.text_to_video import TextToVideoPipeline
+from mmgen.scenes.motion_encoder import MovingSceneEncoder
+from mmgen.scenes.motion_render import FRAMES
+from mmgen.tokenizers.causal_patches import CausalPatchVQ
+from mmgen.training.clips import draw_clip_codes
+from mmgen.training.folders import write_pipeline
+from mmgen.training.loop import Budget, fit
+from mmgen.training.recipe import Recipe
+from mmgen.training.scales import has_bfloat16
+
+SIDE = 64
+"""Pixels of a frame along each axis."""
+Forward = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecipe(Recipe):
+    """Makes a text-to-video pipeline on a shipped tokenizer, its weights in float16.
+
+    Attributes:
+        tokenizer: name of the tokenizer.
+        pipeline: class of the pipeline, whose transformer says in which order codes are written.
+        transformer: configuration of the transformer, but for what tokenizer and captions decide.
+        decoder: name of the pipeline's own decoder.
+        decoder_options: its options.
+        sampling: the pipeline's defaults.
+        batch: clips of a step.
+    """
+
+    tokenizer: str
+    pipeline: type[TextToVideoPipeline]
+    transformer: dict
+    decoder: str
+    decoder_options: dict
+    sampling: dict
+    batch: int = 16
+
+    trained = ("transformer", "text_encoder")
+
+    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
+        """Trains and writes `destination`."""
+        from mmgen.pipelines.pipeline import load
+
+        torch.manual_seed(0)
+        tokenizer = load(self.tokenizer)
+        text_encoder = MovingSceneEncoder(size=self.transformer["size"]).to(device)
+        transformer = self.new_transformer(tokenizer, text_encoder).to(device)
+        self.begin(transformer, text_encoder)
+        parts = transformer, text_encoder, tokenizer, self.budget, work / "backbone.pt"
+        train_video(*parts, self.batch, compile, log, loss=self.loss)
+        decoder = self.pipeline.algorithms.make(self.decoder, **self.decoder_options)
+        pipe = self.pipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
+        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, torch.float16)
+
+    def loss(self, forward: Forward, transformer: Any, captions: Tensor, tokens: Tensor, step: int) -> Tensor:
+        """What the training lowers; see `next_token_loss`."""
+        return next_token_loss(forward, transformer, captions, tokens, step)
+
+    def new_transformer(self, tokenizer: CausalPatchVQ, text_encoder: MovingSceneEncoder) -> Any:
+        """A transformer that knows nothing yet."""
+        steps, rows, columns = tokenizer.grid(FRAMES, SIDE, SIDE)
+        given = {"vocabulary_size": len(tokenizer.codebook), "condition_length": text_encoder.length}
+        if self.pipeline.component_types["transformer"] is RasterTransformer:
+            return RasterTransformer(height=rows, width=columns, frames=steps, **given, **self.transformer)
+        sizes = (steps, rows, columns)
+        made = NeighbourTransformer(sizes=sizes, classes=None, blind=False, **given, **self.transformer)
+        for block in made.blocks:  # as the blocks of our other transformers begin
+            nn.init.zeros_(block.attention_out.weight)  # type: ignore[arg-type,union-attr]
+            nn.init.zeros_(block.down.weight)  # type: ignore[arg-type,union-attr]
+        return made
+
+
+def train_video(
+    transformer: Any,
+    text_encoder: MovingSceneEncoder,
+    tokenizer: CausalPatchVQ,
+    budget: Budget,
+    checkpoint: Path,
+    batch: int = 16,
+    compile: bool = False,
+    log: Callable[[str], None] = print,
+    unconditional: float = 0.1,
+    loss: Callable[..., Tensor] | None = None,
+) -> None:
+    """Trains a transformer of clips and the text encoder with it. No clip is seen twice.
+
+    Args:
+        transformer: a `RasterTransformer` with frames, a `NeighbourTransformer`, or another that `loss` suits.
+        compile: compile the forward pass; needs a C++ compiler.
+        unconditional: share of clips whose caption is dropped; see `draw_clip_codes`.
+        loss: what is lowered, called as `next_token_loss` is; that itself where nothing is given.
+    """
+    model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
+    forward = torch.compile(transformer.teacher_forced) if compile else transformer.teacher_forced
+    device = transformer.device.type
+    quick = torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
+
+    def loss_of_step(step: int) -> Tensor:
+        ids, codes = draw_clip_codes((7, step), batch, text_encoder, tokenizer, unconditional)
+        tokens = transformer.layout.flatten(codes)
+        with quick:
+            return (loss or next_token_loss)(forward, transformer, text_encoder(ids), tokens, step)
+
+    fit(model, loss_of_step, budget, checkpoint, log)
+
+
+def next_token_loss(forward: Forward, transformer: Any, captions: Tensor, tokens: Tensor, step: int) -> Tensor:
+    """Mean cross-entropy of each token given those that its transformer lets it see, in nats.
+
+    Args:
+        forward: the transformer's `teacher_forced`.
+        captions: embeddings [B, P, C].
+        tokens: int64 [B, N].
+        step: number of the training's step, for what is drawn at random.
+    """
+    return cross_entropy(forward(captions, tokens).float().flatten(0, 1), tokens.flatten())
