@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,12 +27,17 @@ def load_t5(folder: Path, dtype: torch.dtype | None = None) -> T5EncoderModel:
     Raises:
         WeightsError: a file is missing, damaged, or not what it should be.
     """
+    with described(folder / "config.json", "a T5", "give a folder of T5, such as flan-t5-xl"):
+        return t5(read_json(folder / "config.json"), Weights.open(folder), dtype)
+
+
+def t5(config: dict[str, Any], weights: Weights, dtype: torch.dtype | None = None) -> T5EncoderModel:
+    """The encoder of a T5 from its configuration and weights, which may be part of another model's."""
     from transformers import T5Config, T5EncoderModel
 
-    config = read_json(folder / "config.json")
-    with described(folder / "config.json", "a T5", "give a folder of T5, such as flan-t5-xl"), Weightless():
+    with Weightless():
         model = T5EncoderModel(T5Config.from_dict(config))
-    weights = Weights.open(folder).renamed(_of_encoder)
+    weights = weights.renamed(_of_encoder)
     if _SHARED in weights:  # one table under two names
         weights = Weights(weights.path, {name: weights[name] for name in weights} | {_OWN: weights[_SHARED]})
     fill(model, weights, dtype)

@@ -1,0 +1,247 @@
+"""What all pipelines share that write sound, codes of several codebooks a step."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgen.codebook_layout import CodebookLayout
+from mmgen.decoding import planes
+from mmgen.decoding.decoder import Generation
+from mmgen.decoding.planes.decoder import PlaneDecoder
+from mmgen.errors import OptionError, SizeError
+from mmgen.pipelines.output import AudioOutput, Statistics
+from mmgen.pipelines.pipeline import Pipeline
+from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.recording import recording
+from mmgen.pipelines.sound_stream import SoundStream
+from mmgen.pipelines.sound_windows import LongSound, seed_of, windows
+from mmgen.sampling import Sampling
+
+OUTPUT_TYPES = ("np", "pt", "latent")
+
+LONGEST = 3600
+"""Seconds of a recording, at most."""
+
+
+class SoundPipeline(RasterPipeline):
+    """Base of the pipelines that write sound: how long it is, what it begins with, and how it is heard.
+
+    `duration` is the length of the whole recording in seconds, and `continue_from` what it begins with: a file, or
+    samples [channels, samples] (or [samples], of one channel) at the pipeline's own `sampling_rate`.
+
+    A family says how prompts are read (`read`), in which order codes are written (`order`), and opens the session
+    (`session`). Components are those of `RasterPipeline`; the tokenizer is a codec of sound.
+    """
+
+    medium = "audio"
+    algorithms: ClassVar[Any] = planes
+    decoder_type = PlaneDecoder
+    backbones = ("transformer",)
+    condition_defaults: ClassVar[dict[str, Any]] = {"duration": 10.0, "continue_from": ""}
+    window: ClassVar[float]
+    """Seconds that the family was trained on; longer sound is written in windows of so many."""
+    stride: ClassVar[float]
+    """Seconds that each window adds; it begins with what stands before them."""
+
+    def __init__(self, sampling: Mapping[str, Any] | None = None, **components: Any) -> None:
+        Pipeline.__init__(self)
+        _check_codes(**components)
+        components["tokenizer"].float()  # with 16 bits there would be noise in the sound
+        self.register_modules(**components)
+        self.register_to_config(sampling=Sampling(**(sampling or {})).to_dict())
+        self._interrupt = False
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples of a second."""
+        return self.tokenizer.sampling_rate
+
+    @abstractmethod
+    def order(self, frames: int) -> CodebookLayout:
+        """The order in which the codes of so many frames are written."""
+
+    def __call__(  # type: ignore[override]
+        self, prompt: Any, *, num_waveforms_per_prompt: int = 1, output_type: str = "np", **settings: Any
+    ) -> AudioOutput | tuple:
+        """Writes sound.
+
+        Args:
+            prompt: one, or a list of them.
+            num_waveforms_per_prompt: recordings of each prompt, 1 to 256.
+            output_type: `np`, `pt`, or `latent` for codes.
+            settings: what else `RasterPipeline` takes: seed, decoder, guidance and so on, a recording for a picture;
+                `known` codes are int64 [B, K, T] or [1, K, T], -1 where free. And the conditions: `duration`,
+                `continue_from`, and those of the family.
+
+        Returns:
+            Recordings and statistics.
+
+        Raises:
+            PromptError: a prompt the model cannot write to.
+            OptionError: an option is out of range, or a list has the wrong length.
+            SizeError: what it is to begin with is not shorter than the recording, or has other channels.
+            OutputError: the file that it is to begin with cannot be read.
+            UnknownNameError: no such decoder.
+        """
+        if output_type not in OUTPUT_TYPES:
+            raise OptionError("output_type", output_type, f"one of {', '.join(OUTPUT_TYPES)}")
+        if type(num_waveforms_per_prompt) is not int or not 1 <= num_waveforms_per_prompt <= 256:
+            raise OptionError("num_waveforms_per_prompt", num_waveforms_per_prompt, "a whole number from 1 to 256")
+        settings.setdefault("num_images_per_prompt", num_waveforms_per_prompt)
+        return super().__call__(prompt, output_type=output_type, **settings)
+
+    def plan(self, prompt: Any, **settings: Any) -> Drawing:
+        """Checks the arguments of a call; of the model, at most the codec is evaluated."""
+        for name in ("height", "width"):
+            if settings.pop(name, None) is not None:
+                raise OptionError(name, "pixels", "none: sound has a duration in seconds")
+        seconds = self._seconds(settings.get("duration"))
+        settings["duration"] = seconds
+        frames = math.ceil(round(seconds * self.sampling_rate) / self.tokenizer.hop)
+        beginning = settings.get("continue_from")
+        if beginning is not None and not (isinstance(beginning, str) and beginning == ""):
+            if settings.get("known") is not None:
+                raise OptionError("continue_from", "a recording and known codes", "one of them")
+            settings["known"] = self._begun(beginning, frames)
+        return super().plan(prompt, width=frames, **settings)
+
+    def layout(self, height: int | None, width: int | None) -> Any:
+        """The order of the codes of `width` frames."""
+        assert width is not None
+        return self.order(width)
+
+    @torch.no_grad()
+    def render(self, drawing: Drawing, output_type: str = "np") -> Any:
+        """The recordings of a drawing, in a form of `AudioOutput.audios`. What is not written yet is silent."""
+        codes, ready = self._codes(drawing)
+        if output_type == "latent":
+            return codes
+        samples = self._samples(drawing)
+        # One by one: in a batch, sums come in another order, and the last bit of a sample may be another.
+        rows = zip(codes.split(1), ready, strict=True)
+        sound = torch.cat([self._sound(own[:, :, :end], samples) for own, end in rows])
+        return sound if output_type == "pt" else sound.cpu().numpy()
+
+    def output(self, rendered: Any, statistics: list[Statistics]) -> AudioOutput:
+        """What a call returns."""
+        return AudioOutput(rendered, statistics, self.sampling_rate)
+
+    def size(self, layout: Any) -> tuple[int, ...]:
+        """Nothing: a duration is a condition."""
+        return ()
+
+    def stream(self, prompt: Any, *, seconds: float = 1.0, **settings: Any) -> Iterator[np.ndarray]:
+        """Writes sound and hands it out as it is written; see `SoundStream`.
+
+        Args:
+            prompt: as in a call; recordings of several are written side by side.
+            seconds: of a piece, at least; the last is shorter.
+            settings: as in a call.
+
+        Yields:
+            The next samples of all recordings, float32 [B, channels, samples].
+
+        Raises:
+            OptionError: such a piece is none; or what a call raises.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+            raise OptionError("seconds", seconds, "a number above 0")
+        return self._stream(self.draw(prompt, **settings), math.ceil(seconds * self.sampling_rate / self.tokenizer.hop))
+
+    def _stream(self, drawings: Iterator[Drawing], frames: int) -> Iterator[np.ndarray]:
+        stream = SoundStream(self.tokenizer)
+        heard = 0
+        for drawing in drawings:
+            codes, whole = self._codes(drawing)
+            ready, last = min(whole), min(whole) == drawing.layout.frames  # type: ignore[attr-defined]
+            if last or ready - stream.ahead - stream.done >= frames:
+                piece = stream.push(codes[..., :ready], last)[..., : self._samples(drawing) - heard]
+                heard += piece.shape[-1]
+                yield piece.cpu().numpy()
+            if last:
+                return
+
+    def _generations(self, drawing: Drawing) -> Iterator[Generation]:
+        """A drawing evaluation by evaluation; of long sound, window by window."""
+        most, stride = (
+            round(length * self.sampling_rate / self.tokenizer.hop) for length in (self.window, self.stride)
+        )
+        layout: Any = drawing.layout
+        if layout.frames <= most:
+            yield from super()._generations(drawing)
+            return
+        sound = LongSound.begin(layout, drawing.known)
+        for number, window in enumerate(windows(layout.frames, most, stride)):
+            own: Any = self.order(len(window))
+            known = own.known(sound.codes[..., window.start : window.stop])
+            seeds = [seed_of(seed, number) for seed in drawing.seeds]
+            for generation in super()._generations(replace(drawing, layout=own, known=known, seeds=seeds)):
+                yield sound.generation(window, own, generation)
+            sound.finish(window, own, generation)
+
+    def _codes(self, drawing: Drawing) -> tuple[Tensor, list[int]]:
+        """Codes [B, K, T], -1 where none is written, and how many of each row's first frames are whole."""
+        tokens, written = self._written(drawing)
+        codes, there = drawing.layout.unflatten(tokens), drawing.layout.unflatten(written)
+        return torch.where(there, codes, -1), there.all(1).long().cumprod(1).sum(1).tolist()
+
+    def _samples(self, drawing: Drawing) -> int:
+        return round(drawing.conditions["duration"] * self.sampling_rate)
+
+    def _sound(self, codes: Tensor, samples: int) -> Tensor:
+        """Sound [1, channels, samples] of the first whole frames of codes [1, K, T], and silence behind them."""
+        sound = torch.zeros(1, self.tokenizer.channels, samples, device=codes.device)
+        if codes.shape[2]:
+            heard = self.tokenizer.decode(codes)[..., :samples]
+            sound[..., : heard.shape[-1]] = heard
+        return sound
+
+    def _seconds(self, given: Any) -> float:
+        value = self.condition_defaults["duration"] if given is None else given
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if isinstance(value, bool) or not 1 / self.sampling_rate <= seconds <= LONGEST:
+            raise OptionError("duration", given, f"seconds, above 0 and up to {LONGEST}")
+        return seconds
+
+    def _begun(self, beginning: Any, frames: int) -> Tensor:
+        """Codes [1, K, frames] that begin with those of a recording, and are free behind them."""
+        sound = recording(beginning, self.sampling_rate, self.tokenizer.channels)
+        codes = self.tokenizer.encode(sound[None].to(self._execution_device)).cpu()
+        given = sound.shape[1] // self.tokenizer.hop  # a frame that is not full would end in silence
+        if given >= frames:
+            most = frames * self.tokenizer.hop / self.sampling_rate
+            raise SizeError(
+                f"a recording of {sound.shape[1] / self.sampling_rate:g} s to continue", f"less than {most:g} s"
+            )
+        known = torch.full((1, codes.shape[1], frames), -1)
+        known[:, :, :given] = codes[:, :, :given]
+        return known
+
+    def _known_tokens(self, known: Tensor | None, layout: Any, batch: int) -> Tensor:
+        if known is None:
+            return layout.known().expand(batch, -1)
+        if known.ndim != 3 or known.shape[0] not in (1, batch) or tuple(known.shape[1:]) != layout.grid:
+            raise SizeError(f"known codes of shape {list(known.shape)}", str([batch, *layout.grid]))
+        codes = self.tokenizer.codebook_size
+        if bool((known < -1).any()) or bool((known >= codes).any()):
+            raise OptionError("known", "codes out of range", f"-1 where free, else 0 to {codes - 1}")
+        return layout.known(known).expand(batch, -1)
+
+
+def _check_codes(tokenizer: Any, transformer: Any, **others: Any) -> None:
+    """Refuses a codec of other codes than the transformer's."""
+    written = transformer.codebooks, transformer.vocabulary_size
+    if (tokenizer.codebooks, tokenizer.codebook_size) != written:
+        given = f"a codec of {tokenizer.codebooks} codebooks of {tokenizer.codebook_size} codes"
+        raise OptionError("tokenizer", given, f"{written[0]} of {written[1]}, as the transformer writes")
