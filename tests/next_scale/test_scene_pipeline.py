@@ -12,7 +12,7 @@ from next_scale.scenes import COLOURS, scene_pipeline
 import mmgen
 from mmgen.decoding.scales.scale_wise import ScaleWise
 from mmgen.errors import OptionError, PromptError, SizeError, UnknownNameError
-from mmgen.evaluation import adherence, bench
+from mmgen.evaluation import bench, judges
 
 CAPTIONS = ["a cat on a blue background", "a small apple above a large dog"]
 
@@ -95,7 +95,7 @@ def test_bad_arguments(pipe, given, error, words):
 
 
 def test_pictures_can_be_judged(scenes):
-    report = adherence.evaluate(scenes, count=3, batch=2)
+    report = judges.evaluate(scenes, count=3, batch=2)
     assert report.correct.of == 3 and report.correct.right == 0  # random weights
 
 

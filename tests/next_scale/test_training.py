@@ -15,11 +15,12 @@ import mmgen
 from mmgen import catalog
 from mmgen.backbones.captioned_scales import CaptionedScaleTransformer
 from mmgen.checkpoints.folder import load_model
+from mmgen.errors import OptionError
 from mmgen.pipelines import pipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.training import recipes
 from mmgen.training.loop import Budget
-from mmgen.training.scales import hide, losses_of_scales, shape, token_losses, train_scales
+from mmgen.training.scales import disturb, hide, losses_of_scales, shape, token_losses, train_scales
 
 SHAPE = {"size": 16, "layers": 1, "heads": 2, "hidden_size": 24}
 
@@ -60,6 +61,40 @@ def test_the_recipes_make_a_pipeline_one_after_the_other(small, tmp_path):
     assert pipe.draft.config.condition_size == 16 and pipe.decoder.passes == 8
     output = pipe("a cat", seed=1, decoder_options={"handover": 1})
     assert output.images[0].size == (64, 64) and output.statistics[0].draft_evaluations > 1
+
+
+def test_a_training_starts_from_other_weights_and_refuses_those_of_another_shape(small, tmp_path, monkeypatch):
+    recipes.train("emoji-scales", tmp_path / "emoji-scales", tmp_path / "runs", log=lambda line: None)
+    first = recipes.train("emoji-64-scales", tmp_path / "first", tmp_path / "a", log=lambda line: None)
+    loaded = {}
+
+    def keep(model, *rest, **given):
+        loaded.update({key: value.clone() for key, value in model.state_dict().items()})
+
+    monkeypatch.setattr("mmgen.training.scales.train_scales", keep)
+    recipes.train("emoji-64-scales", tmp_path / "second", tmp_path / "b", log=lambda line: None, start_from=str(first))
+    weights = mmgen.load(str(first)).transformer.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.items())
+    with pytest.raises(OptionError, match="shape of the recipe"):
+        recipes.train("emoji-64-scales", tmp_path / "c", tmp_path / "c", start_from="emoji-64")
+    with pytest.raises(OptionError, match="can start from"):
+        recipes.train("emoji-scales", tmp_path / "c", tmp_path / "c", start_from=str(first))
+
+
+def test_disturbed_tokens_are_those_of_twins_or_near_colours_in_coarse_scales_alone():
+    tokenizer = pyramid()
+    generator = torch.Generator().manual_seed(1)
+    tokens, twins = (tokenizer.encode(torch.rand(64, 3, 16, 16, generator=generator) * 2 - 1) for _ in range(2))
+    disturbed = disturb(tokens, twins, tokenizer, torch.Generator().manual_seed(2))
+    coarse = tokenizer.layout.span(range(len(tokenizer.layout.sizes) - 1))
+    changed = disturbed != tokens
+    assert not changed[:, coarse.stop :].any()
+    assert 0.1 < changed[:, coarse].any(1).float().mean() < 0.6  # half of the pictures are left as they are
+    distances = torch.cdist(tokenizer.palette, tokenizer.palette).argsort().argsort()
+    colours = len(tokenizer.palette) - 1
+    near = distances[tokens.clamp(max=colours), disturbed.clamp(max=colours)] <= 6
+    assert ((disturbed == twins) | near)[changed].all()
+    assert torch.equal(disturb(tokens, twins, tokenizer, torch.Generator().manual_seed(2)), disturbed)
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(small, tmp_path):

@@ -25,9 +25,9 @@ class Distilled(ScaleDecoder):
     they were said, and from the same noise for all others. The first scales are the student's likeliest codes; vectors
     of scales from `split` on are taken as it says them, and the codes returned are the nearest.
 
-    The authors' settings: `starts="0"` is one step, `starts="0, 5"` (of d20 and d24 "0, 4") two, with `split` 5 (4).
-    With the teacher for 1, 2 or 5 scales and `split` 5, 8 or 9 it is 3, 4 or 6 evaluations. What the teacher is given
-    are codes; steps whose scales it all draws are left out.
+    Of the authors' students of VAR: `starts="0"` is one step, `starts="0, 5"` (of d20 and d24 "0, 4") two, with `split`
+    5 (4). With the teacher for 1, 2 or 5 scales and `split` 5, 8 or 9 it is 3, 4 or 6 evaluations. What the teacher is
+    given are codes; steps whose scales it all draws are left out. Students of ours say codes alone: of all scales.
 
     Deviations: the authors' teacher reads the given scales without a mask, so that small ones see large ones, unlike in
     its training; ours sees what it was trained to. A student's step evaluates no scales that the next step replaces.
@@ -37,7 +37,7 @@ class Distilled(ScaleDecoder):
     law: ClassVar[Law] = "heuristic"
     paper = "Distilled Decoding 1, Liu et al. 2024, arXiv 2412.17153"
 
-    starts: str = option("0, 5", "scales that the student's steps start from, the first of them 0")
+    starts: str = option("0", "scales that the student's steps start from, the first of them 0")
     split: int = option(5, "scales whose codes are chosen, the first ones", minimum=0, maximum=64)
     teacher: int = option(0, "scales before the last step that the teacher draws", minimum=0, maximum=63)
 
