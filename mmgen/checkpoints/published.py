@@ -14,8 +14,11 @@ from mmgen.checkpoints import hub
 from mmgen.checkpoints.weights import INDEX, PICKLES, Weights
 from mmgen.errors import OptionError, WeightsError
 
-FAMILIES = ("llamagen", "janus", "emu3", "chameleon", "lumina_mgpt2", "distilled", "var")
-"""Modules here that read a family; each has `recognise` and `load`."""
+FAMILIES = (
+    "nar", "nar_video", "llamagen", "janus", "emu3", "chameleon",
+    "lumina_mgpt2", "distilled", "var", "musicgen", "sound_codecs",
+)  # fmt: skip
+"""Modules here that read a family; each has `recognise` and `load`. NAR's tensors have LlamaGen's among them."""
 
 
 def load(path: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:

@@ -35,13 +35,14 @@ class Autoregressive(Decoder):
         window = 1 + longest_known_run(session.known)
         session.open(window)
         line = Line(session, window)
-        planned = None if session.waiting else common_known_runs(session.known)
+        planned = common_known_runs(session.known)
         position, everyone = 0, rng
         rng = rng.first(session.batch)
         while line.unfinished():
             begun = line.renew()
             if begun is not None:
                 rng = rng.renew(begun[0], everyone.select(begun[1]))
+                position = 0  # all rows end together, as they have the same known places
             runs = line.known_runs()
             width = 1 + (int(runs.max()) if planned is None else planned[position])
             position += width

@@ -38,12 +38,12 @@ class Generation:
         """Some of the lines."""
         return type(self)(**{name: value[list(rows)] for name, value in vars(self).items()})
 
-    def within(self, whole: Self | None, rows: Sequence[int], count: int) -> Self:
-        """These lines as `rows` of `count`, the others as `whole` has them; None is nothing written."""
+    def within(self, whole: Self | None, rows: range, count: int) -> Self:
+        """These lines as some of `count`, the others as `whole` has them; None is nothing written."""
         if whole is None:
             whole = type(self)(**{name: value.new_zeros(count, *value.shape[1:]) for name, value in vars(self).items()})
         for name, value in vars(self).items():
-            getattr(whole, name)[list(rows)] = value
+            getattr(whole, name)[rows.start : rows.stop] = value
         return whole
 
 

@@ -74,7 +74,9 @@ class Line:
             count.index_fill_(0, rows, 0)
         self._known[rows, : self.length] = self.session.known[rows]
         self._all_known_from = _all_known_from(self.session.known)
-        self._surely_written = 0
+        together = self._finished == len(self.committed)
+        self._passes, self._surely_written = 0, self._surely_written if together else 0
+        self._finished -= len(rows)
         self.session.rewind(self.committed)
         return rows, lines
 

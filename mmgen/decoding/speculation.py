@@ -146,7 +146,7 @@ class Speculation(Decoder):
 
     @property
     def renews(self) -> bool:
-        return self.seeded and not self.drafter.remembers
+        return self.seeded and not self.drafter.looks_back
 
     def bind(self, session: Session) -> Speculation:
         """The decoder with what it needs to know of a session."""

@@ -25,17 +25,28 @@ from mmgen.rng import MAXIMUM_SEED
 PIPELINES = {
     "TextToImagePipeline": "mmgen.pipelines.text_to_image",
     "LlamaGenPipeline": "mmgen.pipelines.llamagen",
+    "NeighbourPipeline": "mmgen.pipelines.neighbour",
+    "NeighbourVideoPipeline": "mmgen.pipelines.nar_video",
     "JanusPipeline": "mmgen.pipelines.janus",
     "Emu3Pipeline": "mmgen.pipelines.emu3",
     "ChameleonPipeline": "mmgen.pipelines.chameleon",
     "LuminaMGPT2Pipeline": "mmgen.pipelines.lumina_mgpt2",
     "VARPipeline": "mmgen.pipelines.var",
     "DistilledPipeline": "mmgen.pipelines.distilled",
+    "MusicGenPipeline": "mmgen.pipelines.musicgen",
+    "TextToImageDistilledPipeline": "mmgen.pipelines.text_to_image_distilled",
     "TextToImageScalesPipeline": "mmgen.pipelines.text_to_image_scales",
+    "TextToVideoPipeline": "mmgen.pipelines.text_to_video",
+    "TextToVideoNeighbourPipeline": "mmgen.pipelines.text_to_video",
+    "TextToVideoFramesPipeline": "mmgen.pipelines.text_to_video_frames",
 }
 """Modules of the pipeline classes that a `model_index.json` may name."""
 
-TOKENIZERS = {"PatchVQ": "mmgen.tokenizers.patch_vq", "PatchPyramid": "mmgen.tokenizers.patch_pyramid"}
+TOKENIZERS = {
+    "PatchVQ": "mmgen.tokenizers.patch_vq",
+    "PatchPyramid": "mmgen.tokenizers.patch_pyramid",
+    "CausalPatchVQ": "mmgen.tokenizers.causal_patches",
+}
 """Modules of the classes of shipped tokenizers."""
 
 

@@ -11,7 +11,7 @@ from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.cache import KVCache
 from mmgen.codebook import Codebook
-from mmgen.errors import SizeError
+from mmgen.errors import OptionError, SizeError
 from mmgen.layout import RasterLayout, Tree
 from mmgen.sampling import Sampling
 
@@ -32,7 +32,12 @@ class RasterSession:
         heads: trained on the backbone's features, if there are some.
         codebook: what the codes stand for, if it is known.
         cache_bits: bits of each key and value in the cache: 8, or None for the backbone's own type.
-        batch: lines to write at once, the others wait for one of them to be finished; None writes all at once.
+        batch: lines to write at once, the others wait for one of them to be finished; None writes all at once. Lines
+            that wait have the same known places as the others.
+
+    Raises:
+        SizeError: known tokens of another shape.
+        OptionError: some lines would wait, and known places differ.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class RasterSession:
             known = layout.known().expand(lines, -1)
         if tuple(known.shape) != (lines, self.length):
             raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{lines}, {self.length}]")
+        if self.waiting and not bool(((known >= 0) == (known[:1] >= 0)).all()):
+            raise OptionError("batch", batch, f"None, or {lines}: known places differ from line to line")
         self._all_known, self._lines = known.to(self.device), lines
         self.known = self._all_known[: self.batch]
         self.constrained = bool((known >= 0).any())
@@ -77,7 +84,8 @@ class RasterSession:
     @torch.no_grad()
     def open(self, window: int) -> None:
         prompt = self._prompt_of(torch.arange(self.batch, device=self.device))
-        self._cache = self._read(prompt, 1 + self.length + window)
+        self._room = 1 + self.length + window
+        self._cache = self._read(prompt)
         self._prompt_length, self._begin = prompt.prefix, prompt.begin
         self._committed = torch.zeros(self.batch, dtype=torch.long, device=self.device)
 
@@ -89,7 +97,8 @@ class RasterSession:
         self.waiting -= len(lines)
         prompt = self._prompt_of(lines)
         all_rows = torch.cat((rows, rows + self.batch)) if self.sampling.guided else rows
-        self._cache.adopt(all_rows, self._read(prompt, 0))
+        # In a cache of the same size: attention sums over as many slots, and so in the same order.
+        self._cache.adopt(all_rows, self._read(prompt), prompt.embeddings.shape[1])
         self._prompt_length = self._prompt_length.index_copy(0, all_rows, prompt.prefix)
         if self._begin is not None and prompt.begin is not None:
             self._begin = self._begin.index_copy(0, all_rows, prompt.begin)
@@ -103,10 +112,10 @@ class RasterSession:
             return self._prompt
         return self._prompt.select(torch.cat((lines, lines + self._lines)) if self.sampling.guided else lines)
 
-    def _read(self, prompt: Prompt, room: int) -> KVCache:
-        """A cache that holds a prompt, and has room for more."""
+    def _read(self, prompt: Prompt) -> KVCache:
+        """A cache that holds a prompt, and has room for a line."""
         rows, length = prompt.embeddings.shape[:2]
-        cache = self.backbone.new_cache(rows, length + room, self._cache_bits)
+        cache = self.backbone.new_cache(rows, length + self._room, self._cache_bits)
         if prompt.hidden is not None:
             cache.hide(prompt.hidden)
         if length > prompt.ends_in_begin:

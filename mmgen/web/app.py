@@ -218,7 +218,8 @@ class _Page:
 
     def _taken(self) -> list[Any]:
         widgets = [widget for group in self.options.widgets.values() for widget in group.values()]
-        return [self.decoder, self.guidance, self.temperature, self.grammar, *widgets]
+        shown = [self.decoder, self.about, *self.options.groups.values()]
+        return [*shown, self.guidance, self.temperature, self.grammar, *widgets]
 
     def take(self, name: str) -> list[Any]:
         """Loads another pipeline and sets the widgets to its own defaults."""
@@ -230,7 +231,8 @@ class _Page:
             options += self.options.restore(pipe.decoder) if own else [gr.skip() for _ in widgets]
         words = captions.describe_grammar(pipe.text_encoder.grammar)
         picker = gr.update(choices=decoder_choices(self.studio.family(name)), value=pipe.decoder.name)
-        return [picker, sampling["guidance"], sampling["temperature"], words, *options]
+        shown = self.explain(name, pipe.decoder.name)
+        return [picker, *shown, sampling["guidance"], sampling["temperature"], words, *options]
 
 
 def _endpoint(studio: Studio) -> Any:

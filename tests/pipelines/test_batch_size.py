@@ -20,10 +20,12 @@ def draw(pipe, batch_size, **given):
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 @pytest.mark.parametrize("cache_bits", [None, 8])
-@pytest.mark.parametrize("decoder", ["autoregressive", "jacobi", "seeded-speculative", "coupled-jacobi"])
+@pytest.mark.parametrize("decoder", ["autoregressive", "jacobi", "seeded-speculative", "coupled-jacobi", "sampling"])
 def test_pictures_and_evaluations_are_the_same(tiny_pipeline, decoder, guidance, cache_bits, monkeypatch):
     monkeypatch.setattr(tiny_pipeline, "_cache_bits", cache_bits)
     given = {"decoder": decoder, "guidance": guidance}
+    if decoder == "sampling":
+        given |= {"decoder": "jacobi", "decoder_options": {"drafter": "horizontal-sample"}}
     whole = draw(tiny_pipeline, None, **given)
     for size in (1, 2, 3, 9):
         parts = draw(tiny_pipeline, size, **given)
@@ -61,8 +63,7 @@ def test_a_waiting_picture_begins_as_soon_as_one_is_finished(tiny_pipeline):
 
 
 def test_parts_of_a_drawing_are_finished_one_by_one(tiny_pipeline):
-    for drawing in tiny_pipeline.draw(CAPTIONS, seed=SEEDS, batch_size=2, decoder="coupled-jacobi"):
-        pass
+    *_, drawing = tiny_pipeline.draw(CAPTIONS, seed=SEEDS, batch_size=2, decoder="coupled-jacobi")
     part = drawing.part([3, 0])
     assert (part.prompts, part.seeds) == ([CAPTIONS[3], CAPTIONS[0]], [SEEDS[3], SEEDS[0]])
     images = tiny_pipeline(CAPTIONS, seed=SEEDS, decoder="coupled-jacobi").images
@@ -73,12 +74,15 @@ def test_decoders_that_begin_waiting_lines_cannot_let_others_change_them():
     renewing = {name for name in decoding.decoders() if decoding.make(name).renews}
     assert renewing == {"autoregressive", "jacobi", "seeded-speculative"}
     assert not decoding.make("seeded-speculative", drafter="draft-model").renews
+    assert not decoding.make("jacobi", drafter="horizontal-sample").renews
 
 
-@pytest.mark.parametrize("name", sorted(parts("drafter")))
-def test_drafters_that_remember_rows_say_so(name):
-    kind = parts("drafter")[name]
-    assert kind.remembers == (kind.select is not Drafter.select)
+def test_drafters_that_look_back_say_so():
+    kinds = parts("drafter")
+    assert all(kind.looks_back for kind in kinds.values() if kind.select is not Drafter.select)
+    plain = {name for name, kind in kinds.items() if not kind.looks_back}
+    repeats = {"horizontal-repeat", "vertical-repeat", "frame-repeat"}
+    assert plain == {"uniform", "random", "n-gram", "grid-n-gram"} | repeats
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True])

@@ -87,8 +87,8 @@ class Drafter(Part, ABC):
     """
 
     part = "drafter"
-    remembers: ClassVar[bool] = False
-    """Whether it keeps anything of a row from one evaluation to the next: then it overrides `select`."""
+    looks_back: ClassVar[bool] = False
+    """Whether drafts of a row depend on what was evaluated before, whoever keeps it."""
     branches: ClassVar[bool] = False
     """Whether it can propose several candidates a slot; see `stepwise.Stepwise`."""
 

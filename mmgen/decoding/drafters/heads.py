@@ -26,6 +26,7 @@ class Heads(Stepwise):
 
     name = "heads"
     paper = "Cai et al. 2024, arXiv 2401.10774; Ankner et al. 2024, arXiv 2402.05109"
+    looks_back = True
 
     def open(self, session: Session, window: int) -> None:
         if session.heads == 0:

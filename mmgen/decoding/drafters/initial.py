@@ -79,6 +79,7 @@ class HorizontalSample(Drafter):
 
     name = "horizontal-sample"
     paper = "Teng et al. 2024, arXiv 2410.01699"
+    looks_back = True
 
     def propose(self, context: Context) -> Proposal:
         if context.probs is None:
@@ -97,7 +98,7 @@ class VerticalSample(Drafter):
 
     name = "vertical-sample"
     paper = "Teng et al. 2024, arXiv 2410.01699"
-    remembers = True
+    looks_back = True
 
     def open(self, session: Session, window: int) -> None:
         size = session.vocabulary_size

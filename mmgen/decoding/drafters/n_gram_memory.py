@@ -29,7 +29,7 @@ class StochasticNGram(Lookup):
 
     name = "stochastic-n-gram"
     paper = "Song et al. 2025, arXiv 2506.04708"
-    remembers = True
+    looks_back = True
 
     remembered: int = option(16, "likeliest tokens remembered of each law", minimum=1, maximum=256)
 

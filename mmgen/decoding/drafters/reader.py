@@ -65,7 +65,7 @@ class ReadingDrafter(Stepwise):
     """
 
     branches = False
-    remembers = True
+    looks_back = True
 
     @abstractmethod
     def wanted(self, context: Context) -> Tensor:

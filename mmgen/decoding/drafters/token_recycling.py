@@ -24,7 +24,7 @@ class TokenRecycling(Stepwise):
     name = "token-recycling"
     paper = "Luo et al. 2024, arXiv 2408.08696"
     certain = True
-    remembers = True
+    looks_back = True
 
     length: int = option(10, "tokens drafted at most", minimum=1, maximum=256)
     candidates: int = option(8, "likeliest tokens remembered after each token", minimum=1, maximum=32)
