@@ -261,7 +261,8 @@ def _faults(folder: Path) -> list[str]:
     shared, shipped = catalog.describe(folder)["shared"], catalog.tokenizers()
     index = catalog.read_json(folder / "model_index.json")
     faults = []
-    for name in (key for key, value in index.items() if isinstance(value, list)):
+    present = (key for key, value in index.items() if isinstance(value, list) and value[:1] != [None])
+    for name in present:
         place = shipped.get(shared[name], folder / name) if name in shared else folder / name
         if name == "decoder":
             faults += (

@@ -87,6 +87,7 @@ class Foreman:
         self._in_hand: dict[int, dict[int, Item]] = {}
         self._given: dict[int, Chunk] = {}
         self._batches: dict[int, int] = {}
+        self._renewing = False
         self._limits: dict[int, int] = {}
         self._state = {place: "starting" for place in range(workers)}
         self._deaths = 0
@@ -132,7 +133,7 @@ class Foreman:
         for place, state in self._state.items():
             if state != "free" or self._ending:
                 continue
-            chunk = self._next(self._batches[place])
+            chunk = self._next(self._batches[place] * (_BATCHES if self._renewing else 1))
             if chunk is None:
                 return
             self._state[place], self._given[place] = "drawing", chunk
@@ -143,7 +144,7 @@ class Foreman:
         if self._again:
             return self._again.popleft()
         # Towards the end, what is left is shared out: no worker should idle while another has a full batch.
-        return self._chunks.take(max(1, min(_BATCHES * batch, -(-self._left // self._workers))))
+        return self._chunks.take(max(1, min(batch, -(-self._left // self._workers))))
 
     def _hear(self, event: Event) -> None:
         if event.kind == "died":
@@ -160,6 +161,7 @@ class Foreman:
     def _answered(self, place: int, value: Any) -> None:
         """A worker is done with what it was asked, and is asked the next."""
         if self._state[place] == "starting":
+            self._renewing = value.get("renews", False)
             self._job.check_made_by(fixed(value, self._settings))
             self._settle(place)
             return

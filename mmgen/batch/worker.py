@@ -96,6 +96,7 @@ class Worker:
             "device": kind,
             "torch": torch.__version__ if torch else None,
             "choices": choices(pipe),
+            "renews": getattr(pipe.decoder, "renews", False),
             "devices": torch.cuda.device_count() if torch and kind == "cuda" else 0,
             "bytes": taken_memory(),
         }

@@ -319,7 +319,6 @@ def _baseline_row(pipe: Any, comparison: Comparison) -> Row:
         speedup_low=inverse.low,
         speedup_high=inverse.high,
         images_per_second=1 / seconds.median,
-        memory=None,
         batch_speedup=None,
         adherence=None,
         adherence_error=None,

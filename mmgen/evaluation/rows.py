@@ -77,7 +77,6 @@ class Row:
     speedup_low: float
     speedup_high: float
     images_per_second: float
-    memory: int | None
     batch_speedup: float | None
     adherence: float | None
     adherence_error: float | None
@@ -85,12 +84,13 @@ class Row:
     pictures: int
     options: dict[str, Any] = field(default_factory=dict)
     note: str = ""
-    frames_per_second: float | None = None
     quality_pictures: int | None = None
     distance_to_autoregression: float | None = None
     distance_error: float | None = None
     distance_chance: float | None = None
     distance_to_held_out_scenes: float | None = None
+    memory: int | None = None
+    frames_per_second: float | None = None
 
     @property
     def label(self) -> str:

@@ -61,9 +61,9 @@ RECIPES: dict[str, Recipe] = {
         folder="pipelines/emoji-64-scales",
         tokenizer="emoji-scales",
         transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
-        budget=Budget(steps=3000, learning_rate=4e-3, decay_from=0.45),
+        budget=Budget(steps=4200, learning_rate=4e-3, decay_from=0.45),
         decoder_options={"passes": 8, "entropy": 0.5},
-        sampling={"guidance": 1.25, "temperature": 0.8},
+        sampling={"guidance": 2.0, "temperature": 0.5},
     ),
     "emoji-64-scales-small": SmallScalesRecipe(
         folder="pipelines/emoji-64-scales/draft",
