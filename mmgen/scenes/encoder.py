@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,9 +24,9 @@ class FieldEncoder(ModelMixin, ConfigMixin):
 
     grammar: Any
 
+    @abstractmethod
     def values(self, scene: Any) -> tuple:
         """What a scene has in each field."""
-        raise NotImplementedError
 
     def _embed_fields(self, fields: Sequence[tuple], size: int) -> None:
         """Makes the table: a row for each value of each field, then one for each field of "no caption"."""
