@@ -9,12 +9,12 @@ from torch import Tensor
 
 from mmgen.errors import OptionError
 from mmgen.layout import Tree
-from mmgen.storage import EightBitSlots, Slots
+from mmgen.storage import EightBitSlots, SixteenBitSlots, Slots
 
 _BUCKET = 32
 """Slots are read in multiples of this many, so that few shapes occur."""
 
-CACHE_BITS = (None, 8)
+CACHE_BITS = (None, 16, 8)
 """What `KVCache` may keep a value in; None is the backbone's own type."""
 
 
@@ -31,7 +31,8 @@ class KVCache:
         heads: key/value heads H.
         head_size: channels D of a head.
         dtype: type of the keys and values that attention reads.
-        bits: None keeps them in that type; 8 keeps each value in 8 bits, and a scale per slot and head.
+        bits: None keeps them in that type; 16 keeps wider ones in float16; 8 keeps each value in 8 bits, and a
+            scale per slot and head.
 
     Raises:
         OptionError: a type that is not floating, or other bits.
@@ -52,7 +53,7 @@ class KVCache:
             raise OptionError("dtype", dtype, "a floating type")
         if bits not in CACHE_BITS:
             raise OptionError("bits", bits, f"one of {', '.join(map(str, CACHE_BITS))}")
-        kind = Slots if bits is None else EightBitSlots
+        kind = _kind(bits, dtype)
         shape = (layers, rows, heads, capacity, head_size)
         self.dtype = dtype
         self.capacity = capacity
@@ -77,7 +78,7 @@ class KVCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the keys and values; in 8 bits, their scales and the one layer being read are counted, too."""
+        """Bytes of the keys and values; in fewer bits, their scales and the one layer being read are counted, too."""
         return self._keys.nbytes + self._values.nbytes
 
     def hide(self, slots: Tensor) -> None:
@@ -215,6 +216,12 @@ class KVCache:
         read, write = self._index(sources), self._index(targets)
         self._keys.move(read, write)
         self._values.move(read, write)
+
+
+def _kind(bits: int | None, dtype: torch.dtype) -> type[Slots] | type[EightBitSlots]:
+    if bits == 8:
+        return EightBitSlots
+    return SixteenBitSlots if bits == 16 and dtype.itemsize > 2 else Slots
 
 
 class OneForward:

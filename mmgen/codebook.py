@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 2048
+"""Vectors compared with all others at a time: what bounds the memory."""
 
 
 class Codebook:

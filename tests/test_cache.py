@@ -1,4 +1,4 @@
-"""The cache: rows of different lengths, rewound by a number, paths moved into line, and values in 8 bits."""
+"""The cache: rows of different lengths, rewound by a number, paths moved into line, and values in fewer bits."""
 
 from __future__ import annotations
 
@@ -225,10 +225,21 @@ def test_8_bits_take_a_quarter_and_one_layer_beside() -> None:
         assert cache.nbytes == before // 2
 
 
+def test_16_bits_take_half_and_one_layer_beside() -> None:
+    plain, small = (KVCache(16, 2, 64, 2, 64, bits=bits) for bits in (None, 16))
+    assert small.nbytes == plain.nbytes / 2 + plain.nbytes / 16
+    assert KVCache(16, 2, 64, 2, 64, torch.bfloat16, bits=16).nbytes == plain.nbytes / 2
+
+
+def test_what_is_too_large_for_16_bits_is_the_largest_of_them() -> None:
+    keys, _ = fill(KVCache(LAYERS, 1, CAPACITY, 1, SIZE, bits=16), torch.full((1, 1, 1, SIZE), 1e6))
+    assert keys[0, 0, 0].tolist() == [65504.0] * SIZE
+
+
 def test_other_types_and_bits_are_refused() -> None:
     with pytest.raises(OptionError, match="dtype"):
         KVCache(1, 1, 8, 1, 4, dtype=torch.int8)
-    with pytest.raises(OptionError, match="bits=4: needed is one of None, 8"):
+    with pytest.raises(OptionError, match="bits=4: needed is one of None, 16, 8"):
         KVCache(1, 1, 8, 1, 4, bits=4)
 
 

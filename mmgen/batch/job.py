@@ -28,7 +28,7 @@ class Settings:
         dtype: type of the weights.
         device: `cpu`, `cuda`, ...; a GPU where there is one if None.
         weight_bits: 8 or None; see `mmgen.quantisation`.
-        cache_bits: 8 or None; likewise.
+        cache_bits: 16, 8 or None; likewise.
         defaults: settings of requests that do not say otherwise.
         seed: another number gives requests without seeds others.
         format: ending of the files; the first of the medium's if None.

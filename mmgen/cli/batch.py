@@ -65,7 +65,7 @@ def batch(
     ] = 0,
     dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
     weight_bits: Annotated[int | None, typer.Option(help="8 keeps them in 8 bits; needs mmgen[quantisation].")] = None,
-    cache_bits: Annotated[int | None, typer.Option(help="8 keeps cached keys and values in 8 bits.")] = None,
+    cache_bits: Annotated[int | None, typer.Option(help="16 or 8: cached keys and values in so many bits.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; GPUs by default where there are some.")] = None,
     format: Annotated[str | None, typer.Option(help="Of the files; the usual one of the medium by default.")] = None,
     metadata: Annotated[

@@ -67,7 +67,7 @@ def generate(
     weight_bits: Annotated[
         int | None, typer.Option(help="8 keeps the weights of linear layers in 8 bits; needs mmgen[quantisation].")
     ] = None,
-    cache_bits: Annotated[int | None, typer.Option(help="8 keeps cached keys and values in 8 bits.")] = None,
+    cache_bits: Annotated[int | None, typer.Option(help="16 or 8: cached keys and values in so many bits.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU by default where there is one.")] = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the files, made if missing; or one file, such as cat.png.")

@@ -133,7 +133,7 @@ class Pipeline(DiffusionPipeline):
 
     @property
     def cache_bits(self) -> int | None:
-        """Bits of each key and value in the cache: 8, or None for the weights' own type. Set it by assignment.
+        """Bits of each key and value in the cache: 16, 8, or None for the weights' own type. Set it by assignment.
 
         Raises:
             OptionError: other bits.

@@ -250,7 +250,7 @@ class RasterPipeline(Pipeline):
     ) -> Iterator[Drawing]:
         """The same, step by step: checks its arguments at once, then yields after every evaluation.
 
-        `preview`, `render` and `statistics` turn what it yields into pictures and numbers at any time.
+        `render` and `statistics` turn what it yields into pictures and numbers at any time.
         Closing the iterator, or setting `interrupt`, stops the drawing.
         """
         return self._steps(

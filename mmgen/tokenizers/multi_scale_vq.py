@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgen.codebook import nearest
 from mmgen.errors import SizeError
 from mmgen.layout import ScaleLayout
 from mmgen.tokenizers.vqgan import check_pictures
@@ -100,7 +101,7 @@ class MultiScaleVQ(ModelMixin, ConfigMixin):
         """Latents [B, C, h, w] to code lines int64 [B, N]: of each place the nearest code, scale after scale."""
         rest, squares = latents, []
         for scale, size in enumerate(self.layout.sizes):
-            squares.append(_nearest(_small(rest, size), self.vectors.float()))
+            squares.append(nearest(_small(rest, size), self.vectors.float()))
             rest = rest - self._contribution(self.embed(squares[-1]), scale)
         return self.layout.flatten(squares)
 
@@ -175,8 +176,3 @@ def _small(maps: Tensor, size: int) -> Tensor:
     if maps.shape[-1] != size:
         maps = F.interpolate(maps, size=(size, size), mode="area")
     return rearrange(maps, "b c h w -> b h w c")
-
-
-def _nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """The row of codebook [V, C] that each vector [..., C] is nearest to (Euclidean): int64 [...]."""
-    return (codebook.square().sum(-1) - 2 * vectors @ codebook.T).argmin(-1)

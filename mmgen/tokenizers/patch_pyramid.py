@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgen.codebook import nearest
 from mmgen.errors import SizeError
 from mmgen.layout import ScaleLayout
 from mmgen.tokenizers.patch_vq import PatchVQ
@@ -82,7 +83,8 @@ class PatchPyramid(ModelMixin, ConfigMixin):
             SizeError: the pictures have another shape.
         """
         finest = self.patch_vq.encode(images)[:, 0] + len(self.palette)
-        coarse = [self._nearest(self.means(images, size)) for size in self.layout.sizes[:-1]]
+        images = images.to(self.palette.dtype)
+        coarse = [nearest(self.means(images, size), self.palette) for size in self.layout.sizes[:-1]]
         return self.layout.flatten([*coarse, finest])
 
     def means(self, images: Tensor, size: int) -> Tensor:
@@ -151,11 +153,6 @@ class PatchPyramid(ModelMixin, ConfigMixin):
 
     def _is_last(self, scale: int) -> bool:
         return scale == len(self.layout.sizes) - 1
-
-    def _nearest(self, colours: Tensor) -> Tensor:
-        """The codes nearest to colours [..., 3]: int64 [...]."""
-        colours = colours.to(self.palette.dtype)
-        return (self.palette.square().sum(-1) - 2 * colours @ self.palette.T).argmin(-1)
 
 
 def _resized(images: Tensor, side: int) -> Tensor:

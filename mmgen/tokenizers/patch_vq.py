@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
+from mmgen.codebook import nearest
 from mmgen.errors import SizeError
 from mmgen.layout import RasterLayout
 
@@ -76,8 +77,7 @@ class PatchVQ(ModelMixin, ConfigMixin):
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise SizeError(f"pictures of shape {tuple(images.shape)}", f"[B, {', '.join(map(str, expected))}]")
         patches = self.to_patches(images.to(self.codebook.dtype))
-        distances = self.codebook.square().sum(-1) - 2 * patches @ self.codebook.T
-        return self.layout.unflatten(distances.argmin(-1))
+        return self.layout.unflatten(nearest(patches, self.codebook))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes int64 [B, 1, h, w] to pictures [B, 3, H, W] in [-1, 1]."""

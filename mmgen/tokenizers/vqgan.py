@@ -11,11 +11,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgen.codebook import nearest
 from mmgen.errors import SizeError
 from mmgen.tokenizers.vqgan_blocks import Decoder, Encoder
-
-_BLOCK = 2048
-"""Places compared with the codebook at a time: what bounds the memory of `encode`."""
 
 
 class VQGAN(ModelMixin, ConfigMixin):
@@ -96,7 +94,7 @@ class VQGAN(ModelMixin, ConfigMixin):
         check_pictures(images, self.stride)
         vectors = rearrange(self._vectors_of(images), "b c h w -> b h w c")
         vectors = self._normalise(vectors.float())
-        return _nearest(vectors.flatten(0, 2), self.codebook.float()).view(vectors.shape[:3]).unsqueeze(1)
+        return nearest(vectors, self.codebook.float()).unsqueeze(1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes int64 [B, 1, h, w], of any h and w, to pictures [B, 3, H, W] in [-1, 1]."""
@@ -128,9 +126,3 @@ def check_pictures(images: Tensor, stride: int) -> None:
             f"pictures of shape {tuple(images.shape)}",
             f"[B, 3, H, W] with H and W multiples of {stride}; crop or resize them",
         )
-
-
-def _nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """The row of codebook [V, C] that each vector [N, C] is nearest to: int64 [N]; of equals the first."""
-    squares = codebook.square().sum(-1)
-    return torch.cat([(squares - 2 * block @ codebook.T).argmin(-1) for block in vectors.split(_BLOCK)])

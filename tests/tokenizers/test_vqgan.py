@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from mmgen import codebook
 from mmgen.checkpoints.vqgan_keys import from_janus, from_llamagen, from_taming
 from mmgen.errors import SizeError
-from mmgen.tokenizers import vqgan
 from mmgen.tokenizers.vqgan import VQGAN
 from mmgen.tokenizers.vqgan_blocks import Upsample
 
@@ -235,7 +235,7 @@ def test_the_code_is_the_nearest_however_many_are_compared_at_a_time(tiny, monke
     vectors = F.normalize(tiny._vectors_of(images), dim=1).double().permute(0, 2, 3, 1)
     distances = (vectors[..., None, :] - F.normalize(tiny.vectors.double(), dim=1)).square().sum(-1)
     assert (distances.argmin(-1) == codes[:, 0]).all()
-    monkeypatch.setattr(vqgan, "_BLOCK", 7)
+    monkeypatch.setattr(codebook, "_BLOCK", 7)
     assert (tiny.encode(images) == codes).all()
 
 
