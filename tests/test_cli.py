@@ -241,7 +241,7 @@ def test_list_names_the_shipped_pipelines(run):
     _, out, _ = run("list", "--json")
     rows = json.loads(out)
     assert {row["name"] for row in rows} == set(catalog.pipelines()) and rows
-    assert {(row["medium"], row["family"]) for row in rows} == {("image", "raster"), ("image", "next-scale")}
+    assert {("image", "raster"), ("image", "next-scale")} <= {(row["medium"], row["family"]) for row in rows}
     for name in catalog.pipelines():
         assert name in run("list")[1]
 
