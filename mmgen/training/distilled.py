@@ -26,11 +26,12 @@ from mmgen.rng import Rng
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.sessions.distilled import read_by_student
 from mmgen.tokenizers.patch_pyramid import PatchPyramid
+from mmgen.training.captioned import has_bfloat16
 from mmgen.training.folders import write_model, write_pipeline
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import draw_batch
 from mmgen.training.recipe import Recipe
-from mmgen.training.scales import has_bfloat16, token_losses
+from mmgen.training.scales import token_losses
 from mmgen.training.transport import taught_tokens
 
 _ROWS = 32

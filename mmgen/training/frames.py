@@ -14,7 +14,8 @@ from mmgen.backbones.masked_frames import MaskedFrameTransformer
 from mmgen.scenes.motion_encoder import MovingSceneEncoder
 from mmgen.scenes.motion_render import FRAMES
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
-from mmgen.training.video import SIDE, Forward, VideoRecipe
+from mmgen.training.captioned import Forward
+from mmgen.training.video import SIDE, VideoRecipe
 
 _SEED = 8
 _LEAST_TUBE = 0.7
@@ -42,7 +43,7 @@ def hidden_token_loss(
     layout, generator = transformer.layout, torch.Generator().manual_seed((_SEED << 32) + step)
     hidden = draw_hidden(len(tokens), layout.frames, layout.frame_length, generator).flatten(1).to(tokens.device)
     logits = forward(captions, tokens.masked_fill(hidden, transformer.mask_token))
-    losses = cross_entropy(logits.float().mT, tokens, reduction="none")
+    losses = cross_entropy(logits.mT, tokens, reduction="none")
     return (losses * hidden).sum() / hidden.sum().clamp(min=1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mmgen.backbones.captioned_scales import CaptionedScaleTransformer
@@ -20,9 +20,10 @@ from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.render import render
 from mmgen.tokenizers.patch_pyramid import PatchPyramid
+from mmgen.training.captioned import Forward, fit_captioned
 from mmgen.training.folders import write_model, write_pipeline
 from mmgen.training.k_means import centres_of, distinct
-from mmgen.training.loop import Budget, fit
+from mmgen.training.loop import Budget
 from mmgen.training.pictures import draw_batch, to_images
 from mmgen.training.recipe import Recipe
 
@@ -210,40 +211,23 @@ def train_scales(
     In the loss a scale counts as the number of its codes along a side: the last of ours, with three quarters of the
     tokens, for half. What coarse scales get wrong, finer ones cannot mend.
 
-    Where the processor has units for bfloat16, products are computed in it: on two cores with AVX-512 a step takes 2.6
-    seconds of a core in place of 3.6. Weights, sums over the stream and the loss are float32 all the same.
-
     Args:
         seed: decides the pictures, together with the number of the step.
         unconditional: share of pictures whose caption is dropped, for classifier-free guidance, in whole pictures.
-        compile: compile the forward pass; needs a C++ compiler.
+        compile: as for `fit_captioned`.
     """
-    model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
-    forward = torch.compile(transformer.teacher_forced) if compile else transformer.teacher_forced
-    device = transformer.device.type
-    quick = torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
     weights = 1 / torch.tensor(tokenizer.layout.sizes, device=transformer.device)[tokenizer.layout.levels()]
 
-    def loss_of_step(step: int) -> Tensor:
+    def loss_of_step(forward: Forward, step: int) -> Tensor:
         generator = torch.Generator().manual_seed((seed << 32) + step)
         lines = _draw_lines((seed, step), batch, text_encoder, tokenizer, unconditional, generator)
         ids, tokens, inputs = (part.to(transformer.device) for part in lines)
         shown = hide(tokens, tokenizer, generator)
-        with quick:
-            logits = forward(text_encoder(ids), inputs, shown)
-        losses = token_losses(logits.float(), tokens, tokenizer) * weights
+        losses = token_losses(forward(text_encoder(ids), inputs, shown), tokens, tokenizer) * weights
         hidden = shown < 0
         return losses[hidden].sum() / (hidden * weights).sum()
 
-    fit(model, loss_of_step, budget, checkpoint, log)
-
-
-def has_bfloat16(device: str) -> bool:
-    """Whether a kind of device has units for products in bfloat16: `cpu` or `cuda`; of others it is not known."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    able = torch.cpu.get_capabilities()
-    return device == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    fit_captioned(transformer, text_encoder, loss_of_step, budget, checkpoint, compile, log)
 
 
 @torch.no_grad()

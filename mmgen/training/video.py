@@ -17,15 +17,14 @@ from mmgen.pipelines.text_to_video import TextToVideoPipeline
 from mmgen.scenes.motion_encoder import MovingSceneEncoder
 from mmgen.scenes.motion_render import FRAMES
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
+from mmgen.training.captioned import Forward, fit_captioned
 from mmgen.training.clips import draw_clip_codes
 from mmgen.training.folders import write_pipeline
-from mmgen.training.loop import Budget, fit
+from mmgen.training.loop import Budget
 from mmgen.training.recipe import Recipe
-from mmgen.training.scales import has_bfloat16
 
 SIDE = 64
 """Pixels of a frame along each axis."""
-Forward = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,22 +100,17 @@ def train_video(
 
     Args:
         transformer: a `RasterTransformer` with frames, a `NeighbourTransformer`, or another that `loss` suits.
-        compile: compile the forward pass; needs a C++ compiler.
+        compile: as for `fit_captioned`.
         unconditional: share of clips whose caption is dropped; see `draw_clip_codes`.
         loss: what is lowered, called as `next_token_loss` is; that itself where nothing is given.
     """
-    model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
-    forward = torch.compile(transformer.teacher_forced) if compile else transformer.teacher_forced
-    device = transformer.device.type
-    quick = torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
 
-    def loss_of_step(step: int) -> Tensor:
+    def loss_of_step(forward: Forward, step: int) -> Tensor:
         ids, codes = draw_clip_codes((7, step), batch, text_encoder, tokenizer, unconditional)
         tokens = transformer.layout.flatten(codes)
-        with quick:
-            return (loss or next_token_loss)(forward, transformer, text_encoder(ids), tokens, step)
+        return (loss or next_token_loss)(forward, transformer, text_encoder(ids), tokens, step)
 
-    fit(model, loss_of_step, budget, checkpoint, log)
+    fit_captioned(transformer, text_encoder, loss_of_step, budget, checkpoint, compile, log)
 
 
 def next_token_loss(forward: Forward, transformer: Any, captions: Tensor, tokens: Tensor, step: int) -> Tensor:
@@ -128,4 +122,4 @@ def next_token_loss(forward: Forward, transformer: Any, captions: Tensor, tokens
         tokens: int64 [B, N].
         step: number of the training's step, for what is drawn at random.
     """
-    return cross_entropy(forward(captions, tokens).float().flatten(0, 1), tokens.flatten())
+    return cross_entropy(forward(captions, tokens).flatten(0, 1), tokens.flatten())
