@@ -6,12 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mmgen.batch.crew import Event, Recruit, answer
+from mmgen.batch.crew import Event, Recruit, WorkerError, answer
 from mmgen.batch.worker import reason
 from mmgen.errors import MissingDependencyError
 
 _PATIENCE = 1.0
 """Seconds of one wait; between two, Ctrl-C is heard."""
+
+
+_LOST = "lost by Ray, as after SIGKILL"
+"""Ray does not tell a machine that is gone from a process that took too much memory."""
 
 
 class _Actor:
@@ -37,6 +41,7 @@ class RayCrew:
 
     Raises:
         MissingDependencyError: Ray is not installed.
+        WorkerError: it does not start, or the cluster lets nobody in.
     """
 
     def __init__(self, recruit: Recruit) -> None:
@@ -49,14 +54,22 @@ class RayCrew:
         self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:
-            alone = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-            ray.init(log_to_driver=False, logging_level="ERROR", **alone)
+            self._begin()
         on_gpu = recruit.settings.device is None or recruit.settings.device.startswith("cuda")
         self._resources = ray.cluster_resources()
         self._gpus = int(self._resources.get("GPU", 0)) if on_gpu else 0
         self._recruit = recruit
         self._actors: dict[int, Any] = {}
         self._answers: dict[Any, int] = {}
+
+    def _begin(self) -> None:
+        address = os.environ.get("RAY_ADDRESS")
+        alone = {} if address else {"include_dashboard": False}
+        try:
+            self._ray.init(log_to_driver=False, logging_level="ERROR", **alone)
+        except Exception as error:  # its own, of the system, or none of both
+            cure = f"see that {address} runs, and set RAY_AUTH_MODE=token if it has a token" if address else "try again"
+            raise WorkerError(f"Ray cannot be had ({reason(error)}); {cure}") from error
 
     def start(self, place: int) -> None:
         kind = self._ray.remote(num_cpus=1, num_gpus=1 if self._gpus else 0)(_Actor)
@@ -77,7 +90,7 @@ class RayCrew:
         try:
             return [Event(place, kind, value) for kind, value in self._ray.get(answer)]
         except self._ray.exceptions.RayActorError:
-            return [Event(place, "died", "lost by Ray")]
+            return [Event(place, "died", _LOST)]
         except self._ray.exceptions.RayError as error:
             return [Event(place, "broken", str(error).strip().splitlines()[-1])]
 

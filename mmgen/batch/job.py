@@ -12,11 +12,15 @@ from typing import Any
 from mmgen import __version__, catalog
 from mmgen.batch.request import Item, Request, RequestReader
 from mmgen.batch.rows import MOST_FAULTS, RowsError, Source, blocks
-from mmgen.errors import MmgenError, OptionError, OutputError
+from mmgen.errors import MmgenError, OptionError, OutputError, WeightsError
 from mmgen.media import FORMATS, written_whole
 
 _BLOCK = 256
 """Requests that are checked at a time."""
+
+_FROZEN = {"input", "settings", "made_by", "requests", "items"}
+
+_ANEW = "remove job.json and run the same command again: what is done is kept"
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,16 @@ class Job:
         """The job of a folder, if it has one.
 
         Raises:
-            WeightsError: its file cannot be read.
+            OutputError: its file cannot be read, or says something else.
         """
-        return cls(folder, catalog.read_json(folder / "job.json", missing={}))
+        path = folder / "job.json"
+        try:
+            frozen = catalog.read_json(path, missing={})
+        except WeightsError as error:
+            raise OutputError(path, "cannot be read", _ANEW) from error
+        if frozen and not frozen.keys() >= _FROZEN:
+            raise OutputError(path, "is not of a job of mmgen", "choose another folder")
+        return cls(folder, frozen)
 
     @property
     def items(self) -> int:
@@ -142,9 +153,21 @@ class Job:
             whole.write(json.dumps(self.frozen, ensure_ascii=False, indent=2).encode() + b"\n")
 
     def requests(self) -> Iterator[Request]:
-        """Its requests, in the order of the source."""
-        with open(self.folder / "requests.jsonl", encoding="utf-8", newline="\n") as file:
-            yield from map(Request.from_json, file)
+        """Its requests, in the order of the source.
+
+        Raises:
+            OutputError: they are not those that were checked.
+        """
+        path, read = self.folder / "requests.jsonl", 0
+        try:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for line in file:
+                    yield Request.from_json(line)
+                    read += 1
+        except (OSError, ValueError, TypeError) as error:
+            raise OutputError(path, f"cannot be read ({error})", _ANEW) from error
+        if read != self.frozen["requests"]:
+            raise OutputError(path, f"holds {read} of {self.frozen['requests']} requests", _ANEW)
 
     def each(self) -> Iterator[tuple[dict[str, Any], Item]]:
         """Its items, each with the settings of its call."""

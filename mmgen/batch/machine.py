@@ -60,6 +60,21 @@ def device_of(device: str | None, place: int) -> str:
     return f"cuda:{place % max(1, torch.cuda.device_count())}"
 
 
+def devices_of(device: str | None, chosen: str) -> int:
+    """How many workers a machine's devices have room for, one on each; 0 for those that share its cores.
+
+    Args:
+        device: what the job says.
+        chosen: the torch device of a worker.
+    """
+    kind = chosen.partition(":")[0]
+    if kind != "cuda" or device not in (None, "cuda"):
+        return int(kind != "cpu")
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether something failed for lack of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

@@ -21,6 +21,9 @@ PARTS = "manifests"
 
 DONE, FAILED = "done", "failed"
 
+_NEEDED = {DONE: ("id", "finished", "file", "bytes", "sha256", "seconds"), FAILED: ("id", "finished", "error")}
+"""What a line says at least; one that does not is no record."""
+
 
 class Part:
     """The lines of one writer, in a file of its own: appended whole, one by one.
@@ -64,18 +67,19 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._files = [folder / MANIFEST, *sorted((folder / PARTS).glob("*.jsonl"))]
-        self._opened: dict[int, IO[bytes]] = {}
+        self._files = [folder / MANIFEST, *_parts(folder)]
+        self._opened: dict[int, IO[bytes]] = {}  # for good: a job that ends meanwhile takes the parts away
         self._database = sqlite3.connect("")  # a file without a name: on disk where it grows, gone once it is closed
         self._database.execute(
-            "CREATE TABLE item (number INTEGER PRIMARY KEY, status TEXT, size INTEGER, file INTEGER, place INTEGER)"
+            "CREATE TABLE item"
+            " (number INTEGER PRIMARY KEY, status TEXT, size INTEGER, finished REAL, file INTEGER, place INTEGER)"
         )
         for index, path in enumerate(self._files):
             self._database.executemany(
-                "INSERT INTO item VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET status = excluded.status,"
-                " size = excluded.size, file = excluded.file, place = excluded.place"
-                f" WHERE excluded.status = '{DONE}' OR status = '{FAILED}'",
-                ((record["item"], record["status"], record.get("bytes"), index, at) for at, record in _records(path)),
+                "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET status = excluded.status,"
+                " size = excluded.size, finished = excluded.finished, file = excluded.file, place = excluded.place"
+                f" WHERE excluded.status = '{DONE}' OR status = '{FAILED}' AND excluded.finished >= finished",
+                self._rows(index, path),
             )
 
     def entry(self, number: int) -> tuple[str, int | None] | None:
@@ -92,26 +96,38 @@ class Ledger:
         rows = self._database.execute("SELECT file, place, status FROM item ORDER BY number")
         return (self._read(file, place) for file, place, found in rows if status in (None, found))
 
-    def merge(self) -> None:
-        """Makes one file of all parts, in the order of the items.
-
-        Raises:
-            OutputError: it cannot be written; the parts stay.
-        """
-        if not any(path.exists() for path in self._files[1:]):
+    def _rows(self, index: int, path: Path) -> Iterator[tuple]:
+        try:
+            self._opened[index] = open(path, "rb")  # noqa: SIM115  (kept)
+        except FileNotFoundError:
             return
-        whole = self._files[0]
-        with written_whole(whole) as file:
-            for record in self.records():
-                file.write(_line(record))
-        for path in self._files[1:]:
-            path.unlink(missing_ok=True)
+        for place, record in _records(self._opened[index]):
+            yield record["item"], record["status"], record.get("bytes"), record["finished"], index, place
 
     def _read(self, file: int, place: int) -> dict[str, Any]:
-        if file not in self._opened:
-            self._opened[file] = open(self._files[file], "rb")  # noqa: SIM115  (kept: records lie all over a part)
         self._opened[file].seek(place)
         return json.loads(self._opened[file].readline())
+
+
+def merge(folder: Path) -> None:
+    """Makes one file of the manifest and its parts, in the order of the items; where there is no part, nothing.
+
+    Raises:
+        OutputError: it cannot be written; the parts stay.
+    """
+    parts = _parts(folder)
+    if not parts:
+        return
+    ledger = Ledger(folder)
+    with written_whole(folder / MANIFEST) as file:
+        for record in ledger.records():
+            file.write(_line(record))
+    for path in parts:
+        path.unlink(missing_ok=True)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((folder / PARTS).glob("*.jsonl"))
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
@@ -119,17 +135,14 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Where the records of a file begin, and what they say."""
     place = 0
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        for line in file:
-            record = _record(line)
-            if record is not None:
-                yield place, record
-            place += len(line)
+    for line in file:
+        record = _record(line)
+        if record is not None:
+            yield place, record
+        place += len(line)
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -141,7 +154,8 @@ def _record(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict) or type(record.get("item")) is not int:
         return None
-    return record if record.get("status") in (DONE, FAILED) else None
+    needed = _NEEDED.get(str(record.get("status")))
+    return record if needed and all(name in record for name in needed) else None
 
 
 def check_parquet() -> None:
@@ -155,6 +169,12 @@ def check_parquet() -> None:
     except ImportError as error:
         cure = "install mmgen[parquet]: pip install 'mmgen[parquet]', or leave --parquet out"
         raise MissingDependencyError("pyarrow is not installed, and Parquet needs it", cure) from error
+
+
+def is_parquet_written(folder: Path) -> bool:
+    """Whether there is a `manifest.parquet`, of the manifest as it is."""
+    path = folder / "manifest.parquet"
+    return path.exists() and path.stat().st_mtime_ns >= (folder / MANIFEST).stat().st_mtime_ns
 
 
 def write_parquet(folder: Path, ledger: Ledger) -> Path:

@@ -9,7 +9,7 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,9 @@ _NUMBERS = {
     "guidance": float, "temperature": float, "top_p": float, "duration": float,
 }  # fmt: skip
 """What cells of a CSV file are, where they are not text."""
+
+_MAPPINGS = ("options", "conditions")
+"""Cells that are JSON."""
 
 
 class RowsError(MmgenError, ValueError):
@@ -162,33 +165,52 @@ def _refuse(word: str) -> Any:
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         try:
             for cells in reader:
                 yield _csv_row(reader.line_num, cells)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise OutputError(path, f"is not CSV in UTF-8 ({error})", "save it as CSV in UTF-8") from error
+        except csv.Error as error:
+            reason = f"is not CSV (line {reader.line_num}: {error})"
+            raise OutputError(path, reason, "save it as CSV in UTF-8") from error
 
 
 def _csv_row(line: int, cells: dict[Any, Any]) -> Row:
     if cells.pop(None, None) is not None:
         return Row(line, fault="has more cells than the first line names")
+    try:
+        "".join(map(str, (*cells, *cells.values()))).encode()
+    except UnicodeEncodeError:  # half characters stand for bytes that are none
+        return Row(line, fault="is not UTF-8 text")
+    return _typed(line, cells, _cell)
+
+
+def _typed(line: int, cells: dict[str, Any], read: Callable[[str, Any], Any]) -> Row:
+    """A row of cells, each read as what it is by its name."""
     fields: dict[str, Any] = {}
-    for name, word in cells.items():
+    for name, cell in cells.items():
         try:
-            fields[name] = _cell(name, word)
-        except ValueError:
-            return Row(line, fault=f"{name}={word!r} cannot be read")
+            fields[name] = read(name, cell)
+        except (ValueError, RecursionError):
+            return Row(line, fault=f"{name}={cell!r:.100} cannot be read")
     return Row(line, fields)
 
 
 def _cell(name: str, word: str | None) -> Any:
     if not word:
         return None
-    if name in ("options", "conditions"):
+    if name in _MAPPINGS:
         return json.loads(word, parse_constant=_refuse)
     return _NUMBERS.get(name, str)(word)
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value of Parquet: whole numbers of a column with gaps come as 7.0, and structs with what only others say."""
+    if name in _MAPPINGS and isinstance(value, str):
+        return _cell(name, value)
+    if name in _MAPPINGS and isinstance(value, dict):
+        return {key: inner for key, inner in value.items() if inner is not None}
+    return int(value) if _NUMBERS.get(name) is int and isinstance(value, float) and value.is_integer() else value
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -204,7 +226,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for block in file.iter_batches(1024):
                 for fields in block.to_pylist():
                     number += 1
-                    yield Row(number, fields)
+                    yield _typed(number, fields, _value)
     except ArrowException as error:
         raise OutputError(path, f"is not Parquet ({error})", "give a Parquet file") from error
 

@@ -16,7 +16,7 @@ from mmgen.batch.crew import Crew
 from mmgen.batch.foreman import Foreman, Listener, Rules, ask, hear_out
 from mmgen.batch.interruption import Interruption
 from mmgen.batch.job import Job, Settings, fixed
-from mmgen.batch.manifest import DONE, FAILED, Ledger, write_parquet
+from mmgen.batch.manifest import DONE, FAILED, Ledger, is_parquet_written, merge, write_parquet
 from mmgen.batch.request import Item
 from mmgen.batch.rows import Source
 from mmgen.batch.shards import write_shards
@@ -109,6 +109,7 @@ def run(
         WorkerError: the pipeline cannot be loaded.
         KeyboardInterrupt: by Ctrl-C before work starts, or by a second one; what was written stays.
     """
+    folder = folder.absolute()  # workers of a cluster stand elsewhere
     make_folder(folder)
     with _alone(folder):
         job = Job.at(folder)
@@ -116,6 +117,7 @@ def run(
         if job.frozen:
             job.check(source, settings)
             _sweep(folder)
+            merge(folder)  # what a run has left that was killed
             summary = stand(job)
         if summary is None or summary.left or (rules.retry_failed and summary.failed):
             crew = recruit()
@@ -124,9 +126,9 @@ def run(
             finally:
                 crew.stop()
             _sweep(folder)
-            Ledger(folder).merge()
+            merge(folder)
         if not summary.left:
-            _write_extras(job, extras, summary)
+            _write_extras(job, extras)
         return summary
 
 
@@ -187,12 +189,12 @@ def _wanted(job: Job, failed_too: bool) -> Iterator[tuple[Any, Item]]:
     return (pair for pair in job.each() if _state(job, ledger, pair[1]) not in skipped)
 
 
-def _write_extras(job: Job, extras: Extras, summary: Summary) -> None:
+def _write_extras(job: Job, extras: Extras) -> None:
     ledger = Ledger(job.folder)
-    if extras.parquet and (summary.made or not (job.folder / "manifest.parquet").exists()):
+    if extras.parquet and not is_parquet_written(job.folder):
         write_parquet(job.folder, ledger)
     if extras.shards:
-        write_shards(job, ledger, extras.shards, anew=bool(summary.made))
+        write_shards(job, ledger, extras.shards)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 from mmgen import media
 from mmgen.batch.chunks import Chunk
 from mmgen.batch.job import Job, Settings
-from mmgen.batch.machine import cores, device_of, is_out_of_memory, release_memory, taken_memory
+from mmgen.batch.machine import cores, device_of, devices_of, is_out_of_memory, release_memory, taken_memory
 from mmgen.batch.manifest import DONE, FAILED, Part
 from mmgen.batch.request import Item, Request, canonical
 from mmgen.errors import MmgenError, OutputError
@@ -86,18 +86,17 @@ class Worker:
     def about(self) -> dict[str, Any]:
         """The pipeline and the machine: what a job depends on, what a request may say, what there is to work with."""
         pipe, torch = self._pipe, sys.modules.get("torch")
-        kind = self._device.partition(":")[0]
         return {
             "revision": pipe.revision,
             "decoder": pipe.decoder.name,
             "options": pipe.decoder.options(),
             "sampling": dict(pipe.config.sampling),
             "medium": pipe.medium,
-            "device": kind,
+            "device": self._device.partition(":")[0],
             "torch": torch.__version__ if torch else None,
             "choices": choices(pipe),
             "renews": getattr(pipe.decoder, "renews", False),
-            "devices": torch.cuda.device_count() if torch and kind == "cuda" else 0,
+            "devices": devices_of(self._settings.device, self._device),
             "bytes": taken_memory(),
         }
 
@@ -251,7 +250,10 @@ def choices(pipe: Any) -> list[str]:
 
 def renews(pipe: Any, item: Item, settings: Mapping[str, Any]) -> bool:
     """Whether a pipeline begins waiting items of such settings as others are finished."""
-    return getattr(pipe.plan([item.prompt], seed=[item.seed], **settings), "renews", False)
+    try:
+        return getattr(pipe.plan([item.prompt], seed=[item.seed], **settings), "renews", False)
+    except Exception:  # what is wrong with the item is said where it is drawn
+        return False
 
 
 def drawn(

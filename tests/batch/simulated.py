@@ -116,4 +116,5 @@ class Loader:
     settings: object
 
     def __call__(self, device):
+        os.chdir("/")  # workers of a cluster stand elsewhere than the command
         return Simulation()(device)

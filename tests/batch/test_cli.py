@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 import simulated
@@ -83,6 +84,7 @@ def test_rows_that_cannot_be_drawn_are_one_line(batch):
         (["p.txt"], "--out DIR", 2),
         (["status"], "status DIR", 2),
         (["status", "."], "holds no job", 1),
+        (["status", "other"], "is not of a job of mmgen", 1),
         (["p.txt", "--out", "p.txt"], "a folder is needed", 1),
         (["p.txt", "--out", "out", "--option", "window"], "NAME=VALUE", 2),
         (["p.txt", "--out", "out", "--format", "mp4"], "one of png", 2),
@@ -90,6 +92,8 @@ def test_rows_that_cannot_be_drawn_are_one_line(batch):
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(batch, words, expected, code):
+    Path("other").mkdir()
+    Path("other/job.json").write_text('{"name": "nightly"}')
     found, said, err = batch(*words)
     assert (found, said) == (code, []) and expected in err and err.count("\n") == 1 and "Traceback" not in err
 

@@ -11,7 +11,8 @@ from jobs import HereCrew, Told, manifest, media
 from simulated import Simulation
 
 from mmgen.batch.foreman import Rules
-from mmgen.batch.manifest import Ledger, Part
+from mmgen.batch.job import Job
+from mmgen.batch.manifest import Ledger, Part, merge
 from mmgen.batch.rows import RowsError
 from mmgen.batch.run import Extras
 from mmgen.errors import OptionError, OutputError
@@ -76,6 +77,15 @@ def test_a_finished_job_does_nothing(work, tmp_path):
     summary = work(PROMPTS, crew=Never)
     assert (summary.done, summary.made) == (20, 0)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.name != ".lock"}
+
+
+def test_a_job_that_was_killed_behind_its_last_item_gets_its_manifest(work, tmp_path):
+    work(PROMPTS)
+    out = tmp_path / "out"
+    whole = (out / "manifest.jsonl").read_bytes()
+    (out / "manifest.jsonl").rename(out / "manifests" / "host-1-a.jsonl")
+    work(PROMPTS, crew=Never)
+    assert (out / "manifest.jsonl").read_bytes() == whole and not list((out / "manifests").iterdir())
 
 
 def test_files_that_are_gone_or_cut_are_made_again(work, tmp_path):
@@ -226,7 +236,8 @@ def test_broken_lines_of_a_manifest_are_passed_over(work, tmp_path):
     work(PROMPTS)
     whole, path = media(tmp_path / "out"), tmp_path / "out" / "manifest.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    broken = [b"\xff\xfe\n", b"null\n", b'{"item": "3", "status": "done"}\n', b"\n", lines[19][:-30]]
+    short = [b'{"item": "3", "status": "done"}\n', b'{"item": 3, "status": "done", "id": "a"}\n']
+    broken = [b"\xff\xfe\n", b"null\n", *short, b'{"item": 4, "status": "failed"}\n', b"\n", lines[19][:-30]]
     path.write_bytes(b"".join([*lines[:15], *broken]))
     assert work(PROMPTS).made == 5
     assert media(tmp_path / "out") == whole and len(manifest(tmp_path / "out")) == 20
@@ -234,9 +245,29 @@ def test_broken_lines_of_a_manifest_are_passed_over(work, tmp_path):
 
 def test_a_job_that_cannot_be_read_says_so(work, tmp_path):
     work(PROMPTS)
-    (tmp_path / "out" / "job.json").write_text("{")
-    with pytest.raises(Exception, match="cannot be read"):
-        work(PROMPTS)
+    path = tmp_path / "out" / "job.json"
+    frozen = path.read_text()
+    for content, words in (("{", "cannot be read; remove job.json"), ('{"scripts": {}}', "is not of a job of mmgen")):
+        path.write_text(content)
+        with pytest.raises(OutputError, match=words):
+            Job.at(tmp_path / "out")
+    path.write_text(frozen)
+    assert Job.at(tmp_path / "out").items == len(PROMPTS)
+
+
+def test_requests_that_were_lost_are_missed_and_can_be_planned_anew(work, tmp_path):
+    work(PROMPTS)
+    path = tmp_path / "out" / "requests.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    for content, words in (("".join(lines[:5]), "holds 5 of 20 requests"), (lines[0][:-9], "cannot be read")):
+        path.write_text(content)
+        with pytest.raises(OutputError, match=f"{words}.*remove job.json and run the same command again"):
+            work(PROMPTS, crew=Never)
+    path.unlink()
+    with pytest.raises(OutputError, match="cannot be read"):
+        work(PROMPTS, crew=Never)
+    (tmp_path / "out" / "job.json").unlink()
+    assert work(PROMPTS).to_dict().items() >= {"done": 20, "made": 0}.items()
 
 
 def test_what_killed_workers_left_is_swept_up(work, tmp_path):
@@ -250,33 +281,34 @@ def test_what_killed_workers_left_is_swept_up(work, tmp_path):
 
 # The manifest, shards
 
+DONE = {"status": "done", "id": "a", "finished": 1, "file": "a/a.png", "bytes": 1, "sha256": "", "seconds": 1}
+FAILED = {"status": "failed", "id": "a", "finished": 1, "error": "poisoned"}
+
 
 def test_a_torn_line_of_the_manifest_harms_no_other(tmp_path):
     part = Part(tmp_path)
-    base = {"status": "done", "bytes": 1, "id": "a" * 100}
+    base = DONE | {"id": "a" * 100}
     part.write(base | {"item": 0})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
     try:
         with pytest.raises(OutputError, match="cannot be written"):
             part.write(base | {"item": 1})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert part.path.stat().st_size == 200
+    assert part.path.stat().st_size == 300
     part.write(base | {"item": 2})
     assert [record["item"] for record in Ledger(tmp_path).records()] == [0, 2]
 
 
 def test_done_outweighs_failed_and_the_latest_counts(tmp_path):
-    base = {"id": "a", "bytes": 1}
-    first, second = Part(tmp_path), Part(tmp_path)
-    for part, item, status, attempt in (
-        (first, 0, "failed", 1), (first, 0, "done", 2), (second, 0, "failed", 3), (first, 1, "failed", 1),
-        (first, 1, "failed", 2),
-    ):  # fmt: skip
-        part.write(base | {"item": item, "status": status, "attempt": attempt})
-    Ledger(tmp_path).merge()
-    assert [(r["item"], r["status"], r["attempt"]) for r in manifest(tmp_path)] == [(0, "done", 2), (1, "failed", 2)]
+    first, second = sorted((Part(tmp_path), Part(tmp_path)), key=lambda part: part.path)
+    for attempt, (part, item, base) in enumerate(
+        ((first, 0, FAILED), (first, 0, DONE), (second, 0, FAILED), (second, 1, FAILED), (first, 1, FAILED)), start=1
+    ):
+        part.write(base | {"item": item, "attempt": attempt, "finished": attempt})
+    merge(tmp_path)
+    assert [(r["item"], r["status"], r["attempt"]) for r in manifest(tmp_path)] == [(0, "done", 2), (1, "failed", 5)]
     assert not list((tmp_path / "manifests").iterdir())
 
 
@@ -303,12 +335,42 @@ def test_shards_are_made_of_a_finished_job(work, tmp_path):
     assert path.stat().st_mtime_ns == made
 
 
+def test_shards_that_are_stale_are_written_again(work, tmp_path):
+    def shards(out):
+        return {path.name: path.read_bytes() for path in (tmp_path / out / "shards").iterdir()}
+
+    rows = [*PROMPTS, f"second {tmp_path / 'flag'}"]
+    work(rows, rules=Rules(workers=1, batch=4, retries=0), extras=Extras(shards=10))
+    work(rows, crew=Never, extras=Extras(shards=7))
+    assert sorted(shards("out")) == ["000000.tar", "000001.tar", "000002.tar"]
+    with tarfile.open(tmp_path / "out/shards/000001.tar") as tar:
+        assert json.load(tar.extractfile(tar.getmembers()[1]))["prompt"] == "prompt 7"
+    path = tmp_path / "out/shards/000001.tar"
+    os.truncate(path, path.stat().st_size // 2)
+    work(rows, rules=Rules(workers=1, batch=4, retry_failed=True))  # as if killed before its shards were written
+    work(rows, crew=Never, extras=Extras(shards=7))
+    work(rows, out="whole", extras=Extras(shards=7))
+    assert shards("out") == shards("whole") and len(shards("out")) == 3
+
+
+def test_a_part_that_is_merged_meanwhile_can_still_be_read(tmp_path):
+    Part(tmp_path).write(DONE | {"item": 0})
+    ledger = Ledger(tmp_path)
+    merge(tmp_path)
+    assert [record["item"] for record in ledger.records()] == [0]
+
+
 def test_parquet_holds_the_manifest(work, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs mmgen[parquet]")
     work([*PROMPTS, {"prompt": 7}], extras=Extras(parquet=True))
     table = parquet.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
     assert [row["sha256"] for row in table] == [record["sha256"] for record in manifest(tmp_path / "out")]
     assert table[-1]["prompt"] == "7" and table[0]["error"] is None
+    path = tmp_path / "out" / "manifest.parquet"
+    path.write_bytes(b"of an earlier run, which was killed")
+    os.utime(path, (0, 0))
+    work([*PROMPTS, {"prompt": 7}], crew=Never, extras=Extras(parquet=True))
+    assert parquet.read_table(path).num_rows == 21
 
 
 def test_a_pipeline_that_cannot_be_loaded_says_why(work, local):

@@ -25,5 +25,9 @@ def test_items_come_as_they_are_finished_and_are_those_of_one_call(tiny_pipeline
         assert (own.prompt, own.evaluations, own.complete) == (expected.prompt, expected.evaluations, True)
 
 
+def test_what_cannot_be_planned_does_not(tiny_pipeline):
+    assert not renews(tiny_pipeline, SimpleNamespace(prompt="", seed=0), {})
+
+
 def test_decoders_whose_drafts_matter_do_not(tiny_pipeline):
     assert not renews(tiny_pipeline, ITEMS[0], {"decoder": "speculative-jacobi"})

@@ -48,23 +48,28 @@ def test_cells_of_csv_have_types(tmp_path):
         '"a ""red"", round\napple",7,1.5,"{""window"": 3}",\n'
         "a cat,x,,,\na dog,,,,,9\n"
     )
-    first, second, third = read(tmp_path / "p.csv")
+    with open(tmp_path / "p.csv", "ab") as file:
+        file.write(b"a caf\xe9,,,,\na cat,,," + b"[" * 10_000 + b",\n")
+    first, second, third, latin, deep = read(tmp_path / "p.csv")
     assert first.line == 3, "the line a row ends on"
     assert first.fields == {
         "prompt": 'a "red", round\napple', "seed": 7, "guidance": 1.5, "options": {"window": 3}, "style": None
     }  # fmt: skip
     assert (second.line, second.fault) == (4, "seed='x' cannot be read")
     assert "more cells" in third.fault
+    assert latin == Row(6, fault="is not UTF-8 text")
+    assert deep.line == 7 and deep.fault.startswith("options='[[[") and len(deep.fault) < 200
 
 
 def test_rows_of_parquet(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="needs mmgen[parquet]")
     parquet = pytest.importorskip("pyarrow.parquet")
-    table = pyarrow.table({"prompt": ["a cat", "a dog"], "seed": [1, None]})
-    parquet.write_table(table, tmp_path / "p.parquet")
-    assert read(tmp_path / "p.parquet") == [
-        Row(1, {"prompt": "a cat", "seed": 1}), Row(2, {"prompt": "a dog", "seed": None})
-    ]  # fmt: skip
+    columns = {"prompt": ["a cat", "a dog"], "seed": [1.0, None], "options": [{"window": 3}, {"adaptive": True}]}
+    parquet.write_table(pyarrow.table(columns | {"conditions": ['{"style": "oil"}', "{"]}), tmp_path / "p.parquet")
+    first, second = read(tmp_path / "p.parquet")
+    fields = {"prompt": "a cat", "seed": 1, "options": {"window": 3}, "conditions": {"style": "oil"}}
+    assert first == Row(1, fields) and type(first.fields["seed"]) is int
+    assert second == Row(2, fault="conditions='{' cannot be read")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(OutputError, match="is not Parquet"):
         read(tmp_path / "broken.parquet")
