@@ -1,4 +1,4 @@
-"""The web page: `python app.py [--host HOST] [--port PORT] [--share]`."""
+"""The web page: `python app.py [--host HOST] [--port PORT] [--password WORD] [--root-path PATH] [--mcp] [--share]`."""
 
 import sys
 

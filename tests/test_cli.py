@@ -517,7 +517,8 @@ def test_app_opens_the_page(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "mmgen.web.app", page)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert run("app", "--host", "0.0.0.0", "--port", 1234, "--share")[0] == 0
-    assert calls == [{"host": "0.0.0.0", "port": 1234, "share": True}]
+    given = {"host": "0.0.0.0", "port": 1234, "share": True}
+    assert calls == [given | {"password": None, "root_path": None, "mcp": False}]
 
 
 def test_bench_prints_rows_and_writes_a_plot(run):

@@ -32,7 +32,10 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N,M", help="Prompts drawn at once; several sizes are compared.")] = "1",
     seed: Annotated[int, typer.Option(help="Chooses the prompts, and seeds the pictures.")] = 0,
     baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Add transformers' generate on a Llama of the same shape.")
+        bool,
+        typer.Option(
+            "--baseline/--no-baseline", help="Add transformers' generate, on a Llama of the same shape or on MusicGen."
+        ),
     ] = True,
     quality: Annotated[
         int,
@@ -40,6 +43,9 @@ def bench(
     ] = 0,
     height: Annotated[int | None, typer.Option(help="Pixels; the model's own size by default.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; likewise.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds of each recording; the model's own by default.")
+    ] = None,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG plot of speed-ups.")] = None,
     quality_plot: Annotated[
@@ -58,7 +64,8 @@ def bench(
     from mmgen.evaluation.rows import table
 
     pipe = loading.load(name, device=loading.choose_device(None))
-    size = {name: value for name, value in (("height", height), ("width", width)) if value is not None}
+    given = (("height", height), ("width", width), ("duration", duration))
+    size = {name: value for name, value in given if value is not None}
     rows = benchmark.run(pipe, decoders, prompts, repeats, sizes, seed, baseline, _log, quality, texts, size)
     if plot is not None:
         from mmgen.evaluation.plot import draw
@@ -134,6 +141,11 @@ def app(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
     share: Annotated[bool, typer.Option("--share", help="Make a public link through Gradio's servers.")] = False,
+    password: Annotated[str | None, typer.Option(envvar="MMGEN_PASSWORD", help="Ask visitors for it.")] = None,
+    root_path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Path under which a reverse proxy serves the page.")
+    ] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Serve the endpoints as tools, too; needs mmgen[mcp].")] = False,
 ) -> None:
     """Open the web page."""
     import importlib.util
@@ -142,7 +154,7 @@ def app(
         raise MissingDependencyError("gradio is not installed", "install mmgen[web]: pip install 'mmgen[web]'")
     from mmgen.web.app import launch
 
-    launch(host=host, port=port, share=share)
+    launch(host=host, port=port, share=share, password=password, root_path=root_path, mcp=mcp)
 
 
 def _numbers(words: str) -> list[int]:

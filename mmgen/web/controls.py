@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from mmgen.decoding.decoder import Decoder
+from mmgen.errors import OptionError
+from mmgen.evaluation.entrants import parse_decoders
+from mmgen.web.models import Model
+
+_EXAMPLE = "jacobi:window=16"
 
 
 class DecoderOptions:
@@ -57,6 +62,35 @@ class DecoderOptions:
 def decoder_choices(family: Any) -> list[tuple[str, str]]:
     """What the decoder picker shows of a package, and the names behind: the law stands beside each name."""
     return [(f"{name} · {kind.law}", name) for name, kind in family.decoders().items()]
+
+
+def model_picker(models: Iterable[Model], place: str) -> gr.Dropdown:
+    """A picker of pipelines."""
+    choices = [(model.label, model.name) for model in models]
+    return gr.Dropdown(choices, value=choices[0][1], label="Pipeline", elem_id=place)
+
+
+def decoder_words(model: Model, name: str, label: str, place: str) -> gr.Dropdown:
+    """A picker of decoders that takes options, too, as the command line does."""
+    return gr.Dropdown(
+        decoder_choices(model.algorithms), value=name, label=label, allow_custom_value=True, elem_id=place,
+        info="or with options, such as " + _EXAMPLE,
+    )  # fmt: skip
+
+
+def read_decoder(model: Model, words: str | None) -> Decoder:
+    """The decoder that words say, such as `jacobi:window=16`; the pipeline's own where there are none.
+
+    Raises:
+        UnknownNameError: there is no such decoder.
+        OptionError: it has no such option, or the value is out of range; or several are named.
+    """
+    if not words:
+        return model.decoder
+    entrants = parse_decoders(words, model.algorithms) if isinstance(words, str) else []
+    if len(entrants) != 1:
+        raise OptionError("decoder", words, "one decoder")
+    return entrants[0].decoder
 
 
 def about_decoder(decoder: type[Decoder]) -> str:

@@ -1,150 +1,223 @@
-"""Where the page draws: pipelines loaded once, and drawings as a stream of frames."""
+"""Where the page draws: pipelines loaded once, when they are first asked for, and drawings as a stream of frames."""
 
 from __future__ import annotations
 
 import secrets
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import torch
+from torch import Tensor
 
-import mmgen
 from mmgen import catalog, media
-from mmgen.errors import OptionError, UnknownNameError
+from mmgen.cli import files, loading
+from mmgen.errors import UnknownNameError
 from mmgen.pipelines.output import Statistics
-from mmgen.pipelines.pipeline import pipeline_class
+from mmgen.web import limits, models
+from mmgen.web.models import Model
 
-MAXIMUM_COUNT = 8
-"""Most pictures of one request: the model is shared by everyone who has the page open."""
-FRAME_SECONDS = 0.1
-"""Least time between two frames; a browser shows no more, and each costs a decoding of the picture."""
+FRAME_SECONDS = {"image": 0.1, "video": 0.25, "audio": 0.5}
+"""Least time between two frames of a medium; a browser shows no more, and each costs a decoding."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Pictures as far as they are drawn.
+    """Results as far as they are drawn.
 
     Attributes:
-        pictures: one per seed; what is not drawn yet is gray.
-        statistics: one per picture, so far.
-        length: tokens of a whole picture.
+        medium: `image`, `video` or `audio`.
+        output: what a call of the pipeline would return; what is not drawn yet is gray or silent.
+        length: tokens to be drawn of each.
         dtype: type of the weights.
         device: where it is drawn.
         finished: whether this is the last frame.
+        latest: what the last evaluation committed: bool on the codes of pictures [B, h, w], of the frames of clips
+            [B, T, h, w], or of sound [B, K, T]; None where codes have no places.
+        edited: which part of something older was drawn again; empty where all was drawn.
     """
 
-    pictures: list[Image.Image]
-    statistics: list[Statistics]
+    medium: str
+    output: Any
     length: int
     dtype: str
     device: str
     finished: bool
+    latest: Tensor | None = None
+    edited: str = ""
+
+    @property
+    def statistics(self) -> list[Statistics]:
+        """How each was made, so far."""
+        return self.output.statistics
+
+    @property
+    def results(self) -> Sequence[Any]:
+        """Pictures, lists of pictures, or samples [channels, samples]."""
+        return files.results(self.output, self.medium)
 
     @property
     def written(self) -> int:
-        """Tokens of the picture that is furthest behind."""
+        """Tokens of the result that is furthest behind."""
         return min(row.tokens for row in self.statistics)
 
 
 class Studio:
-    """The shipped image pipelines, each loaded when it is first asked for."""
+    """Pipelines, each loaded when something is drawn with it for the first time.
 
-    def __init__(self) -> None:
+    Args:
+        entries: which; the shipped ones where nothing is given.
+
+    Raises:
+        UnknownNameError: there are none.
+        WeightsError: a folder is damaged.
+    """
+
+    def __init__(self, entries: Iterable[catalog.Entry] | None = None) -> None:
+        self.models: dict[str, Model] = models.read(catalog.pipelines().values() if entries is None else entries)
+        if not self.models:
+            raise UnknownNameError("pipeline", "of any kind", [])
         self._pipelines: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     @property
-    def names(self) -> list[str]:
-        """Names of the shipped image pipelines."""
-        return [name for name, entry in catalog.pipelines().items() if entry.medium == "image"]
-
-    @property
     def families(self) -> list[Any]:
         """Packages of the decoders of all these pipelines, each once."""
-        return list(dict.fromkeys(self.family(name) for name in self.names))
+        return list(dict.fromkeys(model.algorithms for model in self.models.values()))
 
-    def family(self, name: str | None = None) -> Any:
-        """The package of the decoders that suit a pipeline, which is not loaded for it; the default one's for None.
+    @property
+    def default(self) -> Model:
+        """The first."""
+        return next(iter(self.models.values()))
+
+    def model(self, name: str | None = None) -> Model:
+        """What is known of a pipeline without loading it; of the first where nothing is given.
 
         Raises:
-            UnknownNameError: as for `pipeline`.
+            UnknownNameError: no pipeline of that name is shipped. Other folders are not opened: the name comes from
+                whoever can reach the page.
         """
-        return pipeline_class(catalog.find(self._known(name))).algorithms
+        if name is None:
+            return self.default
+        if not isinstance(name, str) or name not in self.models:
+            raise UnknownNameError("pipeline", name, self.models)
+        return self.models[name]
 
-    def _known(self, name: str | None) -> str:
-        name = name or catalog.default_pipeline("image")
-        if name not in self.names:
-            raise UnknownNameError("pipeline", name, self.names)
-        return name
+    def is_loaded(self, name: str | None = None) -> bool:
+        """Whether a pipeline can draw at once."""
+        return self.model(name).name in self._pipelines
 
     def pipeline(self, name: str | None = None) -> Any:
-        """A pipeline by name; the default one where nothing is given.
+        """A pipeline by name, loaded if it is not yet.
 
         Raises:
-            UnknownNameError: no image pipeline of that name is shipped. Other folders are not opened: the
-                name comes from whoever can reach the page.
+            UnknownNameError: as for `model`.
         """
-        name = self._known(name)
+        name = self.model(name).name
         with self._lock:
             if name not in self._pipelines:
-                self._pipelines[name] = mmgen.load(name)
+                self._pipelines[name] = self.load(self.models[name])
             return self._pipelines[name]
+
+    def load(self, model: Model) -> Any:
+        """Loads a pipeline."""
+        pipe = loading.load(model.path, device=loading.choose_device(None))
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
 
     def draw(
         self, prompt: str, *, pipeline: str | None = None, count: int = 1, seed: int | None = None, **settings: Any
     ) -> Generator[Frame]:
-        """Draws pictures, yielding a frame at most every `FRAME_SECONDS`, and the last one finished.
+        """Draws, yielding a frame at most every `FRAME_SECONDS`, and the last one finished.
 
         Args:
-            prompt: a caption.
-            pipeline: a shipped image pipeline.
-            count: pictures, 1 to `MAXIMUM_COUNT`.
-            seed: of the first picture, the next ones count up from it; random where nothing is given.
-            settings: `decoder`, `decoder_options`, `guidance`, `temperature` of the pipeline's call.
+            prompt: what to draw.
+            pipeline: a shipped one.
+            count: results, 1 to `limits.MAXIMUM_COUNT`.
+            seed: of the first result, the next ones count up from it; random where nothing is given.
+            settings: other arguments of the pipeline's call; None is its own default.
 
         Raises:
             MmgenError: the pipeline refuses the request.
         """
-        if type(count) is not int or not 1 <= count <= MAXIMUM_COUNT:
-            raise OptionError("count", count, f"a whole number from 1 to {MAXIMUM_COUNT}")
-        pipe = self.pipeline(pipeline)
-        # One number for all pictures, so that it alone brings all of them back.
+        limits.check_request(prompt, count, settings.get("duration"))
+        model, pipe = self.model(pipeline), self.pipeline(pipeline)
+        # One number for all results, so that it alone brings all of them back.
         seed = secrets.randbelow(2**32) if seed is None else seed
+        given = {name: value for name, value in settings.items() if value is not None}
         shown = float("-inf")
-        with closing(pipe.draw(prompt, num_images_per_prompt=count, seed=seed, **settings)) as drawings:
-            for drawing in drawings:
-                if time.monotonic() - shown >= FRAME_SECONDS:
+        with closing(pipe.draw(prompt, num_images_per_prompt=count, seed=seed, **given)) as drawings:
+            for drawing, latest in _with_latest(pipe, drawings):
+                if time.monotonic() - shown >= FRAME_SECONDS[model.medium]:
                     shown = time.monotonic()
-                    yield _frame(pipe, drawing, finished=False)
-        yield _frame(pipe, drawing, finished=True)
+                    yield frame_of(pipe, drawing, False, latest)
+        yield frame_of(pipe, drawing, finished=True)
+
+
+def frame_of(pipe: Any, drawing: Any, finished: bool, latest: Tensor | None = None) -> Frame:
+    """What there is to see of a drawing."""
+    # The numbers first: turning codes into media is the page's time, not the drawing's.
+    statistics = pipe.statistics(drawing)
+    return Frame(
+        medium=pipe.medium,
+        output=pipe.output(pipe.render(drawing), statistics),
+        length=int((drawing.known[0] < 0).sum()),
+        dtype=str(pipe.dtype).removeprefix("torch."),
+        device=pipe.device.type,
+        finished=finished,
+        latest=latest,
+    )
 
 
 def save(frame: Frame, folder: str | Path) -> list[Path]:
-    """Writes the pictures of a frame as PNG files that say how they were made; returns the files.
+    """Writes the results of a frame as files that say how they were made; returns the files.
 
     Raises:
         OutputError: a file cannot be written.
     """
     paths = []
-    for picture, row in zip(frame.pictures, frame.statistics, strict=True):
-        paths.append(Path(folder) / media.file_name(row.prompt, row.seed))
-        media.write_png(paths[-1], picture, media.describe(row, row.pipeline, frame.dtype, frame.device))
+    ending = ending_of(frame)
+    for result, row in zip(frame.results, frame.statistics, strict=True):
+        paths.append(Path(folder) / media.file_name(row.prompt, row.seed, ending=ending))
+        files.write(paths[-1], result, frame.output, metadata(frame, row, ending))
     return paths
 
 
-def _frame(pipe: Any, drawing: Any, finished: bool) -> Frame:
-    # The numbers first: turning codes into pictures is the page's time, not the drawing's.
-    statistics = pipe.statistics(drawing)
-    return Frame(
-        pictures=pipe.render(drawing),
-        statistics=statistics,
-        length=pipe.transformer.layout.length,
-        dtype=str(pipe.dtype).removeprefix("torch."),
-        device=pipe.device.type,
-        finished=finished,
-    )
+def metadata(frame: Frame, row: Statistics, ending: str) -> Mapping[str, Any]:
+    """What the file of a result says of it."""
+    unusual = None if ending == media.FORMATS[frame.medium][0] else ending
+    made = media.describe(row, row.pipeline, frame.dtype, frame.device, format=unusual)
+    return made | ({"edited": frame.edited} if frame.edited else {})
+
+
+def ending_of(frame: Frame) -> str:
+    """Of the files of a frame: the medium's usual one; WebP of clips whose sides MP4 does not take."""
+    if frame.medium == "video" and any(side % 2 for side in frame.statistics[0].size[-2:]):
+        return "webp"
+    return media.FORMATS[frame.medium][0]
+
+
+def _with_latest(pipe: Any, drawings: Iterator[Any]) -> Iterator[tuple[Any, Tensor | None]]:
+    """Drawings, each with what its last evaluation committed."""
+    before = torch.zeros(1, dtype=torch.long)
+    for drawing in drawings:
+        committed = drawing.generation.committed.cpu()
+        places = torch.arange(drawing.known.shape[1])
+        new = (before[:, None] <= places) & (places < committed[:, None]) & (drawing.known.cpu() < 0)
+        before = committed.clone()
+        yield drawing, _on_grid(pipe, drawing.layout, new)
+
+
+def _on_grid(pipe: Any, layout: Any, tokens: Tensor) -> Tensor | None:
+    """Which tokens [B, N] of a line are meant, as `Frame.latest` has it."""
+    grid = layout.unflatten(tokens)
+    if not isinstance(grid, Tensor) or not getattr(pipe, "codes_have_places", True):
+        return None
+    if pipe.medium == "video":
+        steps = [pipe.tokenizer.grid(frame + 1, 1, 1)[0] - 1 for frame in range(pipe.clip_size(layout)[0])]
+        return grid[:, 0, steps]
+    return grid[:, 0] if pipe.medium == "image" else grid

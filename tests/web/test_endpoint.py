@@ -1,6 +1,7 @@
-"""The endpoint `/generate`, called as other programs call it."""
+"""The endpoint `/generate`, called as other programs call it; the others are in `test_other_endpoints`."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def test_pictures_come_as_files_that_say_how_they_were_made(client, pipe):
     )
     assert len(results) == 2
     for result, image, row in zip(results, expected.images, expected.statistics, strict=True):
-        assert (np.asarray(Image.open(result["image"])) == np.asarray(image)).all()
-        metadata = media.read_metadata(result["image"])
+        assert (np.asarray(Image.open(result["file"])) == np.asarray(image)).all()
+        metadata = media.read_metadata(result["file"])
         for key in ("prompt", "seed", "decoder", "law", "options", "sampling", "revision", "evaluations", "tokens"):
             assert metadata[key] == result[key] == row[key]
         assert result["seconds"] > 0 and result["complete"]
@@ -59,7 +60,7 @@ def test_the_answer_grows_while_the_picture_is_drawn(client):
     *early, (last,) = job.outputs()
     tokens = [frame[0]["tokens"] for frame in early]
     assert len(set(tokens)) > 3 and tokens == sorted(tokens)
-    assert all(frame[0]["image"] is None and not frame[0]["complete"] for frame in early[:3])
+    assert all(frame[0]["file"] is None and not frame[0]["complete"] for frame in early[:3])
     assert last["tokens"] == last["evaluations"] == 64 and last["complete"]
 
 
@@ -73,6 +74,8 @@ def test_the_answer_grows_while_the_picture_is_drawn(client):
         ("a cat", {"guidance": 51.0}, "guidance=51.0: needed is a number from 0 to 50"),
         ("a cat", {"count": 9}, "count=9: needed is a whole number from 1 to 8"),
         ("a cat", {"seed": -1}, "seed=-1: needed is a whole number from 0"),
+        ("a cat " * 400, {}, "has 2400 letters; use at most 2000"),
+        ("a slow song", {"pipeline": "tiny-sound", "duration": 31.0, "count": 2}, "at most 30 seconds of 2 recordings"),
         ("a cat", {"pipeline": "../elsewhere"}, "no pipeline is called '../elsewhere'"),
     ],
 )
@@ -94,9 +97,31 @@ def test_cancelling_stops_the_drawing_and_frees_the_model(client, pipe):
     assert client.predict("a dog", api_name="/generate")[0]["complete"]
 
 
-def test_only_generate_is_public_and_it_is_documented(client):
+@pytest.mark.parametrize(
+    ("pipeline", "prompt", "settings", "ending", "size"),
+    [
+        ("tiny-clip", "a red ball moves up", {}, ".mp4", [9, 16, 16]),
+        ("tiny-scales", "a cat", {}, ".png", [16, 16]),
+        ("tiny-sound", "a slow sad song", {"duration": 0.5}, ".wav", []),
+    ],
+)
+def test_every_medium_comes_as_a_file_that_says_how_it_was_made(
+    client, studio, pipeline, prompt, settings, ending, size
+):
+    (result,) = client.predict(prompt, seed=3, pipeline=pipeline, **settings, api_name="/generate")
+    assert result["file"].endswith(ending) and result["size"] == size and result["complete"]
+    metadata = media.read_metadata(result["file"])
+    assert (metadata["pipeline"], metadata["seed"], metadata["prompt"]) == (pipeline, 3, prompt)
+    if pipeline == "tiny-sound":
+        samples, rate = media.read_sound(Path(result["file"]))
+        assert samples.shape == (1, rate // 2) and samples.any()
+
+
+def test_all_endpoints_are_public_named_and_documented(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/generate"]
-    names = [parameter["parameter_name"] for parameter in endpoints["/generate"]["parameters"]]
-    assert names == ["prompt", "seed", "count", "decoder", "options", "guidance", "temperature", "pipeline"]
-    assert "Draws pictures from a caption" in endpoints["/generate"]["description"]
+    names = ["generate", "compare", "edit", "batch", "benchmark", "restore", "pipelines"]
+    assert sorted(endpoints) == sorted(f"/{name}" for name in names)
+    assert all(endpoint["description"] for endpoint in endpoints.values())
+    parameters = [parameter["parameter_name"] for parameter in endpoints["/generate"]["parameters"]]
+    assert parameters[:8] == ["prompt", "seed", "count", "decoder", "options", "guidance", "temperature", "pipeline"]
+    assert "Draws pictures, clips or sound from a caption" in endpoints["/generate"]["description"]

@@ -8,16 +8,25 @@ import gradio as gr
 
 from mmgen import decoding
 from mmgen.decoding import scales
+from mmgen.errors import OptionError
 from mmgen.scenes.grammar import BACKGROUNDS, Grammar
+from mmgen.scenes.motion import MotionGrammar
+from mmgen.scenes.sound import SoundGrammar
 from mmgen.web import captions
-from mmgen.web.app import _Page, build
-from mmgen.web.controls import DecoderOptions, about_decoder, decoder_choices
-from mmgen.web.studio import Studio
+from mmgen.web.app import build
+from mmgen.web.controls import DecoderOptions, about_decoder, decoder_choices, read_decoder
+from mmgen.web.form import Form
 
 
 @pytest.fixture(scope="module")
-def page(tiny_model):
-    return build()
+def page(studio):
+    return build(studio)
+
+
+@pytest.fixture
+def form(studio):
+    with gr.Blocks(analytics_enabled=False):
+        return Form(studio)
 
 
 @pytest.fixture
@@ -78,7 +87,10 @@ def test_every_control_has_a_label_and_an_id(page):
     controls = [
         block
         for block in page.blocks.values()
-        if isinstance(block, gr.Textbox | gr.Dropdown | gr.Slider | gr.Number | gr.Checkbox | gr.Button)
+        if isinstance(
+            block,
+            gr.Textbox | gr.Dropdown | gr.Slider | gr.Number | gr.Checkbox | gr.Button | gr.DownloadButton | gr.File,
+        )
     ]
     assert len(controls) > 15
     for control in controls:
@@ -88,34 +100,50 @@ def test_every_control_has_a_label_and_an_id(page):
     assert len(set(ids)) == len(ids)
 
 
-def test_another_pipeline_brings_its_own_defaults(tiny_model):
-    with gr.Blocks(analytics_enabled=False):
-        page = _Page(Studio())
-    updates = dict(zip(page._taken(), page.take(Studio().names[0]), strict=True))
-    assert updates[page.decoder]["value"] == "jacobi"
-    assert updates[page.decoder]["choices"] == decoder_choices(decoding)
-    assert (updates[page.guidance], updates[page.temperature]) == (2.5, 0.9)
+def test_another_pipeline_brings_its_own_defaults(form, studio):
+    updates = dict(zip(form.taken, form.take(studio.model("tiny")), strict=True))
+    assert updates[form.decoder]["value"] == "jacobi"
+    assert updates[form.decoder]["choices"] == decoder_choices(decoding)
+    assert (updates[form.guidance], updates[form.temperature]) == (2.5, 0.9)
     kinds = decoding.decoders()
-    assert updates[page.options.widgets[kinds["jacobi"]]["window"]]["value"] == 12
-    assert "value" not in updates[page.options.widgets[kinds["proactive"]]["window"]]
+    assert updates[form.options.widgets[kinds["jacobi"]]["window"]]["value"] == 12
+    assert "value" not in updates[form.options.widgets[kinds["proactive"]]["window"]]
+    assert updates[form.count]["label"] == "Pictures" and updates[form.duration]["visible"] is False
 
 
-def test_pipelines_of_other_families_bring_their_own_decoders(tiny_model, monkeypatch):
+@pytest.mark.parametrize(("name", "noun"), [("tiny-clip", "Clips"), ("tiny-sound", "Recordings")])
+def test_other_media_have_their_own_words(form, studio, name, noun):
+    updates = dict(zip(form.taken, form.take(studio.model(name)), strict=True))
+    assert updates[form.count]["label"] == noun
+    assert updates[form.duration]["visible"] is (noun == "Recordings")
+    assert updates[form.decoder]["choices"] == decoder_choices(studio.model(name).algorithms)
+
+
+def test_pipelines_of_other_families_bring_their_own_decoders(form):
     """A picker that still shows the name of another family's decoder explains one that suits the pipeline."""
-    with gr.Blocks(analytics_enabled=False):
-        page = _Page(Studio())
-    monkeypatch.setattr(Studio, "family", lambda self, name=None: scales)
-    about, *groups = page.explain("any", "jacobi")
-    shown = [kind.name for kind, group in zip(page.options.groups, groups, strict=True) if group["visible"]]
+    about, *groups = form.explain("tiny-scales", "jacobi")
+    shown = [kind.name for kind, group in zip(form.options.groups, groups, strict=True) if group["visible"]]
     assert "Draws all codes of a scale at once" in about and shown == ["scale-wise"]
+
+
+def test_decoders_are_named_with_options_as_on_the_command_line(studio):
+    model = studio.model("tiny")
+    assert read_decoder(model, "jacobi:window=9") == decoding.make("jacobi", window=9)
+    assert read_decoder(model, "") is model.decoder
+    with pytest.raises(OptionError, match="needed is one decoder"):
+        read_decoder(model, "jacobi,autoregressive")
 
 
 def test_examples_follow_the_grammar():
     grammar = Grammar()
-    examples = captions.examples(grammar)
+    examples = captions.examples("image", grammar)
     assert len(examples) == 6
     assert {grammar.parse(example).kind for example in examples} == {"single", "pair", "group"}
-    assert captions.examples(Grammar(("penguin", "fish"))) == ["a penguin above a small fish"]
+    assert captions.examples("image", Grammar(("penguin", "fish"))) == ["a penguin above a small fish"]
+    assert len(captions.examples("video", MotionGrammar())) == 5
+    assert len(captions.examples("audio", SoundGrammar())) == 5 and captions.examples("image", None)
+    assert "music box" in captions.describe(SoundGrammar())
+    assert "bounces" in captions.describe(MotionGrammar()) and "Any text" in captions.describe(None)
 
 
 def test_the_help_names_every_colour_and_object():
