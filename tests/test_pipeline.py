@@ -174,7 +174,7 @@ def test_shipped_jacobi_draws_the_picture_of_the_seed():
     assert fast.statistics[0].evaluations <= reference.statistics[0].evaluations / 3
 
 
-@pytest.mark.parametrize("name", sorted(catalog.tokenizers()))
+@pytest.mark.parametrize("name", sorted(set(catalog.tokenizers()) - {"sound-codes"}))
 def test_every_shipped_tokenizer_loads_and_round_trips(name):
     from mmgen.scenes.motion import MOVING_OBJECTS
     from mmgen.training.clips import draw_clips

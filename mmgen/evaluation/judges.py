@@ -1,4 +1,4 @@
-"""Who judges what a pipeline draws: pictures and clips of scenes, each by its own caption."""
+"""Who judges what a pipeline makes: pictures, clips and recordings of scenes, each by its own caption."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import numpy as np
 
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
-from mmgen.evaluation import adherence, motion
+from mmgen.evaluation import adherence, motion, sound
 from mmgen.evaluation.adherence import Report
 from mmgen.evaluation.motion import MotionReport
+from mmgen.evaluation.sound import SoundReport
 from mmgen.scenes.grammar import Grammar
 from mmgen.scenes.motion import MotionGrammar
 from mmgen.scenes.render import IMAGE_SIZE
+from mmgen.scenes.sound import SoundGrammar
+
+AnyReport = Report | MotionReport | SoundReport
+_REPORTS: dict[str, Any] = {"image": Report, "video": MotionReport, "audio": SoundReport}
+_JUDGES: dict[str, Any] = {"image": adherence.judge, "video": motion.judge_clip, "audio": sound.judge_sound}
+_MEDIA = {Grammar: "image", MotionGrammar: "video", SoundGrammar: "audio"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Judge:
 
     Attributes:
         grammar: of the captions.
-        medium: `image` or `video`.
+        medium: `image`, `video` or `audio`.
     """
 
     grammar: Any
@@ -32,6 +39,8 @@ class Judge:
 
     def scenes(self, count: int, seed: int) -> list[Any]:
         """Scenes whose combination training never sees."""
+        if self.medium == "audio":
+            return sound.held_out_sound_scenes(count, seed)
         draw: Any = adherence.held_out_scenes if self.medium == "image" else motion.held_out_moving_scenes
         return draw(count, seed, self.grammar.objects)
 
@@ -40,23 +49,24 @@ class Judge:
         return [self.grammar.describe(scene) for scene in scenes]
 
     def items(self, output: Any) -> list[np.ndarray]:
-        """What a call returned as bytes: pictures [H, W, 3] or clips [T, H, W, 3]."""
+        """What a call returned: pictures, uint8 [H, W, 3], clips, uint8 [T, H, W, 3], or recordings, [samples]."""
+        if self.medium == "audio":
+            return [np.asarray(audio).mean(0) for audio in output.audios]
         if self.medium == "image":
             return [np.asarray(image) for image in output.images]
         return [np.stack([np.asarray(frame) for frame in clip]) for clip in output.frames]
 
-    def measure(
-        self, items: Iterable[np.ndarray], scenes: Iterable[Any], report: Report | MotionReport | None = None
-    ) -> Report | MotionReport:
-        """Judges pictures or clips, each by its own scene; goes on with a report where one is given."""
-        judge: Any = adherence.judge if self.medium == "image" else motion.judge_clip
-        report = report or (Report() if self.medium == "image" else MotionReport())
+    def measure(self, items: Iterable[np.ndarray], scenes: Iterable[Any], report: AnyReport | None = None) -> AnyReport:
+        """Judges what was made, each item by its own scene; goes on with a report where one is given."""
+        report = report or _REPORTS[self.medium]()
         for item, scene in zip(items, scenes, strict=True):
-            report.add(scene, judge(item, scene))
+            report.add(scene, _JUDGES[self.medium](item, scene))
         return report
 
     def knows(self, item: np.ndarray) -> bool:
-        """Whether a picture or clip has the size that scenes are drawn in."""
+        """Whether a picture or clip has the size that scenes are drawn in, or a recording is long enough."""
+        if self.medium == "audio":
+            return len(item) >= sound.LEAST_SAMPLES
         return item.shape[-3:-1] == (IMAGE_SIZE, IMAGE_SIZE)
 
 
@@ -67,10 +77,8 @@ def judge_of(pipe: Any) -> Judge:
         OptionError: it does not draw scenes.
     """
     grammar = getattr(getattr(pipe, "text_encoder", None), "grammar", None)
-    if isinstance(grammar, Grammar):
-        return Judge(grammar, "image")
-    if isinstance(grammar, MotionGrammar):
-        return Judge(grammar, "video")
+    if type(grammar) in _MEDIA:
+        return Judge(grammar, _MEDIA[type(grammar)])
     raise OptionError("pipeline", type(pipe).__name__, "one that draws scenes, such as emoji-64, or prompts to draw")
 
 
@@ -81,7 +89,7 @@ def evaluate(
     batch: int = 16,
     decoder: str | Decoder | None = None,
     log: Callable[[str], None] | None = None,
-) -> Report | MotionReport:
+) -> AnyReport:
     """Draws held-out captions with a pipeline's default settings, and judges what comes.
 
     Args:

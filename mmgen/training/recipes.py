@@ -9,7 +9,7 @@ from pathlib import Path
 from mmgen.errors import OptionError, UnknownNameError
 from mmgen.pipelines.text_to_video import TextToVideoNeighbourPipeline, TextToVideoPipeline
 from mmgen.pipelines.text_to_video_frames import TextToVideoFramesPipeline
-from mmgen.training import features
+from mmgen.training import features, hearing
 from mmgen.training.backbone import DraftRecipe, RasterRecipe
 from mmgen.training.causal_patches import CausalPatchesRecipe
 from mmgen.training.distilled import DistilledRecipe, Turn
@@ -18,6 +18,8 @@ from mmgen.training.heads import HeadsRecipe
 from mmgen.training.loop import Budget
 from mmgen.training.recipe import Recipe
 from mmgen.training.scales import PyramidRecipe, ScalesRecipe, SmallScalesRecipe
+from mmgen.training.sound import SoundRecipe
+from mmgen.training.sound_vq import SoundVQRecipe
 from mmgen.training.tokenizer import TokenizerRecipe
 from mmgen.training.video import VideoRecipe
 
@@ -62,13 +64,14 @@ RECIPES: dict[str, Recipe] = {
         tokenizer="emoji-scales",
         transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
         budget=Budget(steps=4200, learning_rate=4e-3, decay_from=0.45),
-        decoder_options={"passes": 8, "entropy": 0.5},
+        decoder_options={"passes": 3, "entropy": 2.0},
         sampling={"guidance": 2.0, "temperature": 0.5},
     ),
     "emoji-64-scales-small": SmallScalesRecipe(
         folder="pipelines/emoji-64-scales/draft",
         pipeline="emoji-64-scales",
         transformer={"size": 160, "layers": 4, "heads": 5, "hidden_size": 448},
+        first=3,
         budget=Budget(steps=3000, learning_rate=6e-3, decay_from=0.45),
     ),
     "emoji-64-scales-distilled": DistilledRecipe(
@@ -116,6 +119,21 @@ RECIPES: dict[str, Recipe] = {
         sampling={"guidance": 1.25, "temperature": 0.8},
     ),
     "scene-features": features.RECIPE,
+    "sound-codes": SoundVQRecipe(
+        folder="tokenizers/sound-codes",
+        config={"codebooks": 4, "codebook_size": 1024, "code_size": 128},
+        budget=Budget(steps=12),
+    ),
+    "sound-hearing": hearing.RECIPE,
+    "sound-16k": SoundRecipe(
+        folder="pipelines/sound-16k",
+        tokenizer="sound-codes",
+        transformer={"size": 256, "layers": 4, "heads": 4, "hidden_size": 704},
+        budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
+        decoder="jacobi",
+        decoder_options={},
+        sampling={"guidance": 1.5, "temperature": 0.8},
+    ),
 }
 
 

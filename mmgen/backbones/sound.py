@@ -1,0 +1,135 @@
+"""Transformers of ours that write the codes of sound: a code of every codebook a step, under a caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from mmgen.backbones.blocks import Block, RMSNorm, grid_angles
+from mmgen.backbones.linear import Linear
+from mmgen.cache import KVCache
+from mmgen.codebook_layout import CodebookLayout
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is added to every step of a row.
+
+    Attributes:
+        embedding: [R, 1, C].
+    """
+
+    embedding: Tensor
+
+    def select(self, rows: Tensor) -> Caption:
+        """That of some rows."""
+        return Caption(self.embedding[rows])
+
+
+class SoundTransformer(ModelMixin, ConfigMixin):
+    """Predicts the codes of each step from a caption and all steps before it.
+
+    Steps are those of MusicGen's order (Copet et al. 2023, arXiv 2306.05284, section 2.2), each codebook a frame later
+    than the one before; as there a step's codes are embedded, each with the table of its codebook, and summed, a slot
+    without a code is a word of its own, `nothing`, and each codebook has a head. Deviations: blocks are ours, with
+    rotary positions; and a caption is no text to look at but the sum of its embeddings, which is added to every step.
+
+    A learned vector says which step it is, since notes begin on their beats; behind the last of them it stays.
+
+    Attributes:
+        vocabulary_size: codes V of each codebook.
+        codebooks: K.
+        nothing: the id V, which stands for no code.
+
+    Args:
+        vocabulary_size: V.
+        codebooks: K.
+        steps: that have a vector of their own.
+        size: channels C of the stream, and of a caption's embeddings.
+        layers: number of blocks.
+        heads: attention heads H.
+        hidden_size: channels inside the feed-forward.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        vocabulary_size: int = 1024,
+        codebooks: int = 4,
+        steps: int = 153,
+        size: int = 256,
+        layers: int = 5,
+        heads: int = 4,
+        hidden_size: int = 768,
+    ) -> None:
+        super().__init__()
+        self.vocabulary_size, self.codebooks, self.nothing = vocabulary_size, codebooks, vocabulary_size
+        self.code_embedding = nn.ModuleList(nn.Embedding(vocabulary_size + 1, size) for _ in range(codebooks))
+        self.step_embedding = nn.Embedding(steps, size)
+        self.blocks = nn.ModuleList(Block(size, heads, hidden_size) for _ in range(layers))
+        self.norm = RMSNorm(size)
+        self.code_heads = nn.ModuleList(Linear(size, vocabulary_size, bias=False) for _ in range(codebooks))
+        for table in self.code_embedding:
+            nn.init.normal_(table.weight, std=0.5 / codebooks**0.5)  # type: ignore[arg-type]
+        nn.init.normal_(self.step_embedding.weight, std=0.2)
+        for head in self.code_heads:
+            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+
+    def layout(self, frames: int) -> CodebookLayout:
+        """The order of the codes of so many frames: each codebook a frame later than the one before."""
+        return CodebookLayout.delay(frames, range(self.codebooks))
+
+    def new_cache(self, rows: int, capacity: int, bits: int | None = None) -> KVCache:
+        """An empty cache of `capacity` slots a row; `bits` as in `KVCache`."""
+        config: Any = self.config
+        heads, size = config.heads, config.size
+        return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device, bits)
+
+    def remember(self, features: Tensor, mask: Tensor) -> Caption:
+        """What is added to every step.
+
+        Args:
+            features: embeddings of captions, [R, P, C].
+            mask: which of them count, bool [R, P]; a row of which none does has no caption.
+        """
+        return Caption((features.to(self.dtype) * mask[..., None]).sum(1, keepdim=True))
+
+    def features(self, planes: Tensor, memory: Caption, cache: KVCache) -> Tensor:
+        """The streams [R, L, C] behind the last block and its norm, of steps that are added to the cache.
+
+        Args:
+            planes: int64 [R, L, K], the next steps of each row; `nothing` where there is no code.
+            memory: of the captions.
+            cache: the steps before.
+        """
+        return self._run(planes, memory, cache.open(planes.shape[1]), cache)
+
+    def features_of_lines(self, planes: Tensor, memory: Caption) -> Tensor:
+        """The same of whole lines at once, from the step before the first: [R, L, C]."""
+        return self._run(planes, memory, torch.arange(planes.shape[1], device=planes.device)[None], None)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [R, L, K, V] of the codes of the step behind each, from `features` [R, L, C]."""
+        return torch.stack([head(features) for head in self.code_heads], dim=-2)
+
+    def _run(self, planes: Tensor, memory: Caption, positions: Tensor, cache: KVCache | None) -> Tensor:
+        last = self.step_embedding.num_embeddings - 1
+        x = memory.embedding + self.step_embedding(positions.clamp(max=last))
+        for table, codes in zip(self.code_embedding, planes.unbind(-1), strict=True):
+            x = x + table(codes)
+        angles = self._angles(positions, x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, angles, cache, layer)
+        return self.norm(x)
+
+    def _angles(self, positions: Tensor, x: Tensor) -> Tensor:
+        """Angles of steps int64 [R or 1, L]: [2, R or 1, L, 1, 1, D]. They turn by time, whatever the axis."""
+        config: Any = self.config
+        flat = positions.flatten()[:, None].expand(-1, 2)
+        angles = grid_angles(flat, config.size // config.heads).to(x.device, x.dtype)
+        return angles.unflatten(1, positions.shape)[..., None, None, :]
