@@ -394,7 +394,7 @@ class RasterPipeline(Pipeline):
         generation = drawing.generation
         assert generation is not None
         seconds = (time.perf_counter() - drawing.started) / drawing.together
-        places = torch.arange(drawing.layout.length)
+        places, revision = torch.arange(drawing.layout.length), self.revision
         rows = zip(
             drawing.prompts, drawing.seeds, drawing.known.cpu() < 0,
             generation.committed.tolist(), generation.evaluations.tolist(), generation.draft_evaluations.tolist(),
@@ -417,7 +417,7 @@ class RasterPipeline(Pipeline):
                 sampling=drawing.sampling.to_dict(),
                 conditions=conditions.in_words(drawing.conditions, self.condition_defaults),
                 size=self.size(drawing.layout),
-                revision=self.revision,
+                revision=revision,
             )
             for prompt, seed, free, committed, evaluations, draft_evaluations, complete in rows
         ]

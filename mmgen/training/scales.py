@@ -150,10 +150,12 @@ class ScalesRecipe(Recipe):
 class SmallScalesRecipe(Recipe):
     """Makes the small transformer to which a next-scale pipeline may hand over (CoDe, Chen et al. 2025).
 
-    It learns all scales, from the captions as the pipeline's own text encoder embeds them.
+    It reads the captions as the pipeline's own text encoder embeds them, and learns to write the scales from `first`
+    on alone, as the authors' small model is trained on those that it is to write.
 
     Attributes:
         pipeline: name or folder of the pipeline.
+        first: the first scale that it learns to write.
         transformer: configuration of `CaptionedScaleTransformer`, but for what the pipeline decides.
         batch: pictures of a step.
         pictures: held-out scenes it is measured on.
@@ -161,6 +163,7 @@ class SmallScalesRecipe(Recipe):
 
     pipeline: str
     transformer: dict
+    first: int = 0
     batch: int = 16
     pictures: int = 128
 
@@ -177,7 +180,7 @@ class SmallScalesRecipe(Recipe):
         self.begin(small)
         train_scales(
             small, pipe.text_encoder, pipe.tokenizer, self.budget, work / "backbone.pt", self.batch,
-            seed=5, compile=compile, log=log,
+            seed=5, first=self.first, compile=compile, log=log,
         )  # fmt: skip
         write_model(small, destination, torch.float16)
         log(json.dumps({"losses": losses_of_scales(small, pipe.text_encoder, pipe.tokenizer, self.pictures)}))
@@ -203,6 +206,7 @@ def train_scales(
     batch: int = 16,
     seed: int = 4,
     unconditional: float = 0.1,
+    first: int = 0,
     compile: bool = False,
     log: Callable[[str], None] = print,
 ) -> None:
@@ -214,9 +218,12 @@ def train_scales(
     Args:
         seed: decides the pictures, together with the number of the step.
         unconditional: share of pictures whose caption is dropped, for classifier-free guidance, in whole pictures.
+        first: the first scale whose tokens count in the loss.
         compile: as for `fit_captioned`.
     """
-    weights = 1 / torch.tensor(tokenizer.layout.sizes, device=transformer.device)[tokenizer.layout.levels()]
+    levels = tokenizer.layout.levels()
+    weights = (levels >= first) / torch.tensor(tokenizer.layout.sizes)[levels]
+    weights = weights.to(transformer.device)
 
     def loss_of_step(forward: Forward, step: int) -> Tensor:
         generator = torch.Generator().manual_seed((seed << 32) + step)
