@@ -1,4 +1,4 @@
-"""MusicGen: a transformer that hears a text in cross-attention and writes a code of every codebook a step."""
+"""MusicGen: transformers that write a code of every codebook a step, to a text, and to a melody as well."""
 
 from __future__ import annotations
 
@@ -6,47 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
-from transformers import MusicgenDecoderConfig
-from transformers.models.musicgen.modeling_musicgen import (
-    MusicgenDecoderLayer,
-    MusicgenSinusoidalPositionalEmbedding,
-)
+from transformers import MusicgenDecoderConfig, MusicgenMelodyDecoderConfig
+from transformers.models.musicgen.modeling_musicgen import MusicgenDecoderLayer
+from transformers.models.musicgen_melody.modeling_musicgen_melody import MusicgenMelodyDecoderLayer
 
-from mmgen.backbones.language import mixed
-from mmgen.backbones.linear import speed_up
+from mmgen.backbones.codebooks import CodebookTransformer, TextMemory
 from mmgen.cache import KVCache
-from mmgen.codebook_layout import CodebookLayout
 
 
-@dataclass(frozen=True)
-class TextMemory:
-    """What cross-attention reads of texts: made once, since it never changes.
-
-    Attributes:
-        keys: of each layer, [R, H, P, D].
-        values: likewise.
-        mask: added to the scores, [R, 1, 1, P].
-    """
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    mask: Tensor
-
-    def select(self, rows: Tensor) -> TextMemory:
-        """That of some rows."""
-        keys, values = (tuple(layer[rows] for layer in part) for part in (self.keys, self.values))
-        return TextMemory(keys, values, self.mask[rows])
-
-
-class MusicGenTransformer(ModelMixin, ConfigMixin):
+class MusicGenTransformer(CodebookTransformer):
     """MusicGen (Copet et al. 2023, arXiv 2306.05284), mono and stereo.
 
-    The layers are transformers' modules, with their weights and names; what is computed with them is ours. A step's
-    codes are embedded, each with the table of its codebook, and summed; a slot without a code, and the step before the
-    first, are a word of their own, `nothing`. Each codebook has a head.
+    The step before the first is `nothing`, too.
 
     Args:
         decoder: what `transformers.MusicgenDecoderConfig` takes; what is left out has its defaults.
@@ -55,47 +28,7 @@ class MusicGenTransformer(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(self, decoder: dict[str, Any], text_size: int = 768) -> None:
-        super().__init__()
-        config = MusicgenDecoderConfig.from_dict(decoder)
-        size, self.vocabulary_size = config.hidden_size, config.vocab_size
-        self.codebooks, self.channels = config.num_codebooks, config.audio_channels
-        self.nothing = config.vocab_size
-        self.enc_to_dec_proj = nn.Linear(text_size, size) if text_size != size else nn.Identity()
-        self.embed_tokens = nn.ModuleList(nn.Embedding(config.vocab_size + 1, size) for _ in range(self.codebooks))
-        self.layers = nn.ModuleList(MusicgenDecoderLayer(config, index) for index in range(config.num_hidden_layers))
-        self.layer_norm = nn.LayerNorm(size)
-        self.lm_heads = nn.ModuleList(nn.Linear(size, config.vocab_size, bias=False) for _ in range(self.codebooks))
-        self._heads, self._size = config.num_attention_heads, size
-        self._positions: Tensor | None = None
-        speed_up(self)
-
-    def layout(self, frames: int) -> CodebookLayout:
-        """The order of the codes of so many frames: each codebook a frame later than the one before, on both sides."""
-        return CodebookLayout.delay(frames, [book // self.channels for book in range(self.codebooks)])
-
-    def new_cache(self, rows: int, capacity: int, bits: int | None = None) -> KVCache:
-        """An empty cache of `capacity` slots a row; `bits` as in `KVCache`."""
-        size = self._size // self._heads
-        return KVCache(len(self.layers), rows, capacity, self._heads, size, self.dtype, self.device, bits)
-
-    def remember(self, features: Tensor, mask: Tensor) -> TextMemory:
-        """What cross-attention reads of texts.
-
-        A row without any word is "no text": all its features are zero, and nothing comes of them.
-
-        Args:
-            features: of the text encoder, [R, P, F].
-            mask: bool [R, P], which of them are of the text.
-        """
-        states = self.enc_to_dec_proj(features.to(self.dtype)) * mask[..., None]
-        keys, values = (
-            tuple(self._by_head(getattr(layer.encoder_attn, name)(states)) for layer in self.layers)
-            for name in ("k_proj", "v_proj")
-        )
-        hidden = ~mask & mask.any(1, keepdim=True)
-        return TextMemory(
-            keys, values, torch.zeros_like(hidden, dtype=self.dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
-        )
+        super().__init__(MusicgenDecoderConfig.from_dict(decoder), MusicgenDecoderLayer, text_size)
 
     def features(self, planes: Tensor, memory: TextMemory, cache: KVCache) -> Tensor:
         """The streams [R, L, C] behind the last layer and its norm, of steps that are added to the cache.
@@ -106,41 +39,85 @@ class MusicGenTransformer(ModelMixin, ConfigMixin):
             cache: the steps before.
         """
         positions = cache.open(planes.shape[1])
-        x = self._positions_up_to(cache.capacity)[positions]
-        for table, codes in zip(self.embed_tokens, planes.unbind(-1), strict=True):
-            x = x + table(codes)
-        for index, layer in enumerate(self.layers):
-            x = self._through(layer, x, memory, cache, index)
-        return self.layer_norm(x)
+        return self.run(self.embedded(planes, positions, cache.capacity), cache, memory)
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Logits [R, L, K, V] of the codes of the step behind each, from `features` [R, L, C]."""
-        return torch.stack([head(features) for head in self.lm_heads], dim=-2)
+    def features_of_lines(self, planes: Tensor, memory: TextMemory) -> Tensor:
+        """The same of whole lines at once, from the step before the first: [R, L, C]."""
+        steps = torch.arange(planes.shape[1], device=planes.device)
+        return self.run_once(self.embedded(planes, steps[None], len(steps)), steps > steps[:, None], memory)
 
-    def _through(self, layer: Any, x: Tensor, memory: TextMemory, cache: KVCache, index: int) -> Tensor:
-        """One layer: what was written, the text, and feed-forward, each added to the stream [R, L, C]."""
-        attention, heard = layer.self_attn, layer.encoder_attn
-        normed = layer.self_attn_layer_norm(x)
-        size = self._size // self._heads
-        key, value = (part(normed).unflatten(-1, (-1, size)) for part in (attention.k_proj, attention.v_proj))
-        keys, values = cache.write(index, key, value)
-        query = self._by_head(attention.q_proj(normed))
-        x = x + attention.out_proj(mixed(query, keys, values, cache.mask).flatten(2))
-        query = self._by_head(heard.q_proj(layer.encoder_attn_layer_norm(x)))
-        told = mixed(query, memory.keys[index], memory.values[index], memory.mask)
-        x = x + heard.out_proj(told.flatten(2))
-        return x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        """[R, L, C] as [R, H, L, D]."""
-        return x.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+@dataclass(frozen=True)
+class Prefix:
+    """What stands before the first step: a melody and a text, of each row at the end of as many slots.
 
-    def _positions_up_to(self, length: int) -> Tensor:
-        """Sinusoids of at least `length` positions, of the model's type and on its device: [S, C]."""
-        table = self._positions
-        if table is None or len(table) < length or (table.device, table.dtype) != (self.device, self.dtype):
-            # They follow from their number: older files hold a table, which says the same.
-            with torch.device("cpu"):
-                table = MusicgenSinusoidalPositionalEmbedding.get_embedding(length, self._size)
-            table = self._positions = table.to(self.device, self.dtype)
-        return table
+    Attributes:
+        embeddings: [R, P, C].
+        padding: slots of each row that hold nothing, the first ones: int64 [R].
+    """
+
+    embeddings: Tensor
+    padding: Tensor
+
+    def select(self, rows: Tensor) -> Prefix:
+        """That of some rows."""
+        return Prefix(self.embeddings[rows], self.padding[rows])
+
+
+class MusicGenMelodyTransformer(CodebookTransformer):
+    """MusicGen melody (Copet et al. 2023, arXiv 2306.05284, section 2.3): a melody and a text stand before the codes.
+
+    Layers hear nothing but the line. As in audiocraft and transformers the melody comes first: always `chroma_length`
+    moments, a shorter one over and over. Positions count from its first moment.
+
+    Args:
+        decoder: what `transformers.MusicgenMelodyDecoderConfig` takes; what is left out has its defaults.
+        text_size: channels of the text encoder's features.
+        chroma: pitch classes of a moment of the melody.
+        chroma_length: moments of a melody.
+    """
+
+    @register_to_config
+    def __init__(
+        self, decoder: dict[str, Any], text_size: int = 768, chroma: int = 12, chroma_length: int = 235
+    ) -> None:
+        config = MusicgenMelodyDecoderConfig.from_dict(decoder)
+        super().__init__(config, MusicgenMelodyDecoderLayer, text_size)
+        size = config.hidden_size
+        self.audio_enc_to_dec_proj = nn.Linear(chroma, size) if chroma != size else nn.Identity()
+
+    def prefix(self, melodies: Tensor, features: Tensor, mask: Tensor, told: Tensor) -> Prefix:
+        """What stands before the first step.
+
+        Args:
+            melodies: [R, M, chroma]; the first pitch class in every moment is "no melody".
+            features: of the text encoder, [R, P, F].
+            mask: which of them are of the text, bool [R, P].
+            told: whether a row has a text, bool [R]; where not, it has zeros in its place, as many.
+        """
+        length = self.config.chroma_length  # type: ignore[attr-defined]
+        heard = self.audio_enc_to_dec_proj(melodies.to(self.dtype))
+        heard = heard.repeat(1, -(-length // heard.shape[1]), 1)[:, :length]
+        texts = self.enc_to_dec_proj(features.to(self.dtype)) * (mask & told[:, None])[..., None]
+        whole = torch.cat((heard, texts), dim=1)
+        padding = mask.shape[1] - mask.sum(1)
+        places = torch.arange(whole.shape[1], device=whole.device) - padding[:, None]
+        return Prefix(whole.gather(1, places.clamp(min=0)[..., None].expand_as(whole)), padding)
+
+    def prefill(self, prefix: Prefix, cache: KVCache) -> None:
+        """Reads a prefix into an empty cache."""
+        slots = torch.arange(prefix.embeddings.shape[1], device=prefix.padding.device)
+        cache.hide(slots < prefix.padding[:, None])
+        positions = (cache.open(len(slots)) - prefix.padding[:, None]).clamp(min=0)
+        self.run(prefix.embeddings + self._positions_up_to(cache.capacity)[positions], cache)
+
+    def features(self, planes: Tensor, prefix: Prefix, cache: KVCache) -> Tensor:
+        """The streams [R, L, C] behind the last layer and its norm, of steps that are added to the cache.
+
+        Args:
+            planes: int64 [R, L, K], the next steps of each row; `nothing` where there is no code.
+            prefix: what the cache began with.
+            cache: that, and the steps before.
+        """
+        positions = cache.open(planes.shape[1]) - prefix.padding[:, None]
+        return self.run(self.embedded(planes, positions, cache.capacity), cache)

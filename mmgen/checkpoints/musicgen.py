@@ -20,10 +20,14 @@ from mmgen.checkpoints.weights import Weights
 from mmgen.errors import WeightsError
 
 if TYPE_CHECKING:
+    from mmgen.backbones.musicgen import MusicGenTransformer
     from mmgen.pipelines.musicgen import MusicGenPipeline
 
 _DROPPED = re.compile(r"(text_encoder|audio_encoder)\.|decoder\.model\.decoder\.embed_positions\.weights$")
 """Other parts, and the table of positions that older files hold, which follows from its length."""
+
+SAMPLING = {"guidance": 3.0, "top_k": 250}
+"""audiocraft's defaults."""
 
 
 def recognise(path: Path) -> bool:
@@ -45,26 +49,63 @@ def load(path: Path, dtype: torch.dtype | None = None) -> MusicGenPipeline:
         WeightsError: a file is missing, damaged, or not what it should be.
     """
     from mmgen.backbones.musicgen import MusicGenTransformer
+    from mmgen.pipelines.musicgen import MusicGenPipeline
+
+    return assembled(path, dtype, MusicGenPipeline, MusicGenTransformer, configuration)
+
+
+def load_transformer(path: Path, dtype: torch.dtype | None = None) -> MusicGenTransformer:
+    """The transformer of a published folder alone.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or not what it should be.
+    """
+    from mmgen.backbones.musicgen import MusicGenTransformer
+
+    if not recognise(path):
+        raise WeightsError(path, "holds no MusicGen", "give a folder of transformers' MusicGen, not a melody model")
+    own = Weights.open(path).renamed(_ours)
+    with described(path / "config.json", "a MusicGen"):
+        transformer = build(MusicGenTransformer, configuration(read_json(path / "config.json")), own)
+    return fill(transformer, own, dtype)
+
+
+def assembled(
+    path: Path,
+    dtype: torch.dtype | None,
+    pipeline: Any,
+    model: Any,
+    arguments: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Any:
+    """A pipeline of a published folder.
+
+    Args:
+        path: as in `load`.
+        dtype: likewise.
+        pipeline: its class.
+        model: that of its transformer.
+        arguments: gives those of the transformer, from `config.json`.
+    """
     from mmgen.checkpoints.text_tokenizers import load_text_tokenizer
     from mmgen.decoding import planes
-    from mmgen.pipelines.musicgen import END_OF_TEXT, MusicGenPipeline
+    from mmgen.pipelines.musicgen import END_OF_TEXT
 
     config, published = read_json(path / "config.json"), Weights.open(path)
     own = published.renamed(_ours)
     with described(path / "config.json", "a MusicGen"):
-        transformer = build(MusicGenTransformer, configuration(config), own)
+        transformer = build(model, arguments(config), own)
         channels = transformer.channels
         each = transformer.codebooks // channels
         part = published.renamed(_part("audio_encoder."))
         codec = sound_codecs.built(config["audio_encoder"], part, channels=channels, codebooks=each)
         text_encoder = t5(config["text_encoder"], published.renamed(_part("text_encoder.")), dtype)
-    return MusicGenPipeline(
+    return pipeline(
         fill(*codec, torch.float32),
         fill(transformer, own, dtype),
         planes.make("jacobi"),
         text_encoder,
         load_text_tokenizer(path / "tokenizer.json", (END_OF_TEXT,)),
-        {"guidance": 3.0, "top_k": 250},
+        SAMPLING,
     )
 
 

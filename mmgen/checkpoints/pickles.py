@@ -22,8 +22,8 @@ from torch import Tensor
 from mmgen.checkpoints.stored import Entry, Held, Stored, listed
 from mmgen.errors import WeightsError
 
-CONTAINERS = ("model", "module", "state_dict", "trainer", "ema_parameters", "var_wo_ddp", "sd")
-"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning.
+CONTAINERS = ("model", "module", "state_dict", "trainer", "ema_parameters", "var_wo_ddp", "sd", "best_state")
+"""Names under which trainers save a state dict: plain and DDP, DeepSpeed, Lightning, and audiocraft's last.
 
 Those of VAR, and of NAR's videos, have one in another.
 
@@ -78,11 +78,29 @@ def open_pickle(path: Path) -> dict[str, Entry]:
         WeightsError: the file is damaged or something else, names what weights do not need, says that it holds
             more than it does, or holds no state dict.
     """
+    content, records = _content(path)
+    state = _state_dict(path, content)
+    return {name: _entry(path, name, tensor, records) for name, tensor in _without_prefix(state).items()}
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Texts that lie beside the tensors, by name, such as the configuration `xp.cfg` of audiocraft's files.
+
+    Raises:
+        OSError: there is no such file.
+        WeightsError: as `open_pickle`.
+    """
+    content: Any = _content(path)[0]
+    found = content.items() if isinstance(content, Mapping) else ()
+    return {name: value for name, value in found if isinstance(name, str) and isinstance(value, str)}
+
+
+def _content(path: Path) -> tuple[object, dict[int, int] | None]:
+    """What a file holds, and the records of a zip file."""
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     records, names = _read_zip(path) if zipped else (None, _legacy_globals(path))
-    state = _state_dict(path, _load(path, names, "meta" if zipped else "cpu"))
-    return {name: _entry(path, name, tensor, records) for name, tensor in _without_prefix(state).items()}
+    return _load(path, names, "meta" if zipped else "cpu"), records
 
 
 def _load(path: Path, names: set[str], place: str) -> object:

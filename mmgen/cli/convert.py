@@ -32,6 +32,9 @@ def convert(
     teacher: Annotated[
         str | None, typer.Option(metavar="FILE", help="The model that a student was distilled from.")
     ] = None,
+    companion: Annotated[
+        str | None, typer.Option(metavar="DIR", help="An autoregressive model of the same codes, likewise.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where the files do not say.")] = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads, where the files do not say.")] = None,
     dtype: Annotated[
@@ -53,7 +56,8 @@ def convert(
     import mmgen
 
     logging.set_verbosity_error()
-    models = {"tokenizer": tokenizer, "text_encoder": text_encoder, "draft": draft, "teacher": teacher}
+    models = {"tokenizer": tokenizer, "text_encoder": text_encoder}
+    models |= {"draft": draft, "teacher": teacher, "companion": companion}
     given = {**models, "image_size": image_size, "heads": heads}
     options = {name: value for name, value in given.items() if value is not None}
     pipe = mmgen.load(loading.source(source), getattr(torch, dtype), **options)

@@ -17,6 +17,9 @@ from mmgen.cli.prompts import Line, check_prompts, read_prompts
 from mmgen.cli.report import Interrupted, UsageError, print_json
 from mmgen.errors import OptionError
 
+_FILES = ("continue_from", "recording", "interval")
+"""Settings that say what is read and encoded beforehand."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -63,6 +66,12 @@ def generate(
         str | None,
         typer.Option(metavar="FILE", help="What the result begins with, where a family can go on."),
     ] = None,
+    recording: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write part of this sound anew; needs --interval.")
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(metavar="START,END", help="Which part: from which second to which, such as 1.5,4.")
+    ] = None,
     dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
     weight_bits: Annotated[
         int | None, typer.Option(help="8 keeps the weights of linear layers in 8 bits; needs mmgen[quantisation].")
@@ -94,7 +103,7 @@ def generate(
     place = loading.choose_device(device)
     pipe = loading.load(name, dtype, place, weight_bits, cache_bits)
     to = files.choose(out, format, pipe.medium)
-    told = {"frames": frames, "continue_from": continue_from}
+    told = {"frames": frames, "continue_from": continue_from, "recording": recording, "interval": interval}
     told = {name: value for name, value in told.items() if value is not None}
     check_conditions(conditions, told, pipe)
     settings = {
@@ -110,7 +119,7 @@ def generate(
         **conditions,
     }
     once = iter([settings])  # what a clip begins with is read and encoded once, not for every prompt
-    others = {name: value for name, value in settings.items() if name != "continue_from"}
+    others = {name: value for name, value in settings.items() if name not in _FILES}
     check_prompts(lines, lambda text: to.check_size(pipe.size(pipe.plan(text, seed=0, **next(once, others)).layout)))
     requests = plan(lines, secrets.randbelow(2**32) if seed is None else seed, count)
     to.check_count(len(requests))

@@ -60,6 +60,7 @@ _HEADINGS = {
     "planes": "of pipelines that write plane by plane",
     "scales": "of pipelines that draw scale by scale",
     "frames": "of pipelines that refine frame after frame",
+    "spans": "of pipelines that refine codebook after codebook",
     "students": "of pipelines of students",
 }
 
@@ -67,10 +68,13 @@ _HEADINGS = {
 def list_decoders(json: Json = False) -> None:
     """List the decoders, and the acceptance rules and drafters they are made of, with paper and options."""
     from mmgen import decoding
-    from mmgen.decoding import frames, planes, scales, students
+    from mmgen.decoding import frames, planes, scales, spans, students
     from mmgen.decoding.options import parts
 
-    families = {"decoders": decoding, "planes": planes, "scales": scales, "frames": frames, "students": students}
+    families = {
+        "decoders": decoding, "planes": planes, "scales": scales, "frames": frames, "spans": spans,
+        "students": students,
+    }  # fmt: skip
     described = {name: [kind.describe() for kind in each.decoders().values()] for name, each in families.items()}
     rules, drafters = ([kind.describe() for kind in parts(kind).values()] for kind in ("acceptance", "drafter"))
     if json:

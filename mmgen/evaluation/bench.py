@@ -1,4 +1,4 @@
-"""Decoders compared on the same prompts and seeds: evaluations, seconds, speed-up, and what the pictures are worth."""
+"""Decoders compared on the same prompts and seeds: evaluations, seconds, speed-up, and what the results are worth."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from mmgen import catalog
-from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import quality
 from mmgen.evaluation.adherence import Share
-from mmgen.evaluation.baseline import Comparison, compare
 from mmgen.evaluation.entrants import EVERYTHING, Entrant, choose_entrants, parse_decoders
 from mmgen.evaluation.judges import Judge, judge_of
 from mmgen.evaluation.memory import peak_memory
 from mmgen.evaluation.race import Spread
-from mmgen.evaluation.rows import BASELINE, Row
+from mmgen.evaluation.references import reference_rows
+from mmgen.evaluation.rows import Row
 
 _MOST_PROMPTS = 4096
 _QUALITY_BATCH = 16
@@ -44,7 +43,7 @@ def run(
     log: Callable[[str], None] | None = None,
     quality_pictures: int = 0,
     captions: Sequence[str] | None = None,
-    size: Mapping[str, int] | None = None,
+    size: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Compares decoders on the same prompts, with the pipeline's default sampling.
 
@@ -53,7 +52,7 @@ def run(
     for every batch size.
 
     Args:
-        pipeline: a pipeline of pictures or clips, its name or folder; the shipped one where nothing is given.
+        pipeline: a pipeline of pictures, clips or sound, its name or folder; the shipped one where nothing is given.
         decoders: names, with options as in `jacobi:window=32+adaptive=true`, or decoder objects; a string
             may name several, with commas between. `all` also has every acceptance rule and drafter. All
             decoders, and the pipeline's own, where nothing is given. Autoregression (scale by scale: `scale-wise`
@@ -62,11 +61,12 @@ def run(
         repeats: how often each is timed, at least 1.
         batches: prompts drawn at once, each at least 1; captions are the same for all.
         seed: chooses the captions; picture i is drawn with seed + i.
-        baseline: add a row of transformers' `generate` on a Llama of the same shape.
+        baseline: add a row of transformers' `generate`: on a Llama of the same shape, or for MusicGen on the same
+            weights.
         log: called with a line whenever something has been measured.
         quality_pictures: pictures to draw besides with each decoder, untimed, for adherence and the distances
             of `mmgen.evaluation.quality.Quality`; 0 for none, a few hundred before differences show.
-        size: `height` and `width` in pixels, of pipelines that draw several.
+        size: `height` and `width` in pixels, of pipelines that draw several; `duration` of sound, in seconds.
         captions: the prompts, used in turn, and judged by speed alone; None takes captions of scenes kept out of
             training, which pipelines of scenes alone understand.
 
@@ -102,9 +102,16 @@ def run(
     rows = [_row(trial, trials, work) for trial in trials]
     if measured is not None:
         rows = [_with_quality(row, measured[index % len(entrants)]) for index, row in enumerate(rows)]
-    if baseline and isinstance(pipe.transformer, RasterTransformer):
-        rows.append(_baseline_row(pipe, compare(pipe.transformer, max(repeats, 3), log=log)))
+    if baseline:
+        rows += reference_rows(pipe, work.prompts[0], work.size, repeats, log)
     return rows
+
+
+class _Sound(NamedTuple):
+    """How long a recording is, and how many codebooks it has."""
+
+    seconds: float
+    codebooks: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,20 +119,30 @@ class _Work:
     """What is drawn: prompts, the scenes they describe where they do, and who judges those."""
 
     prompts: list[str]
-    size: Mapping[str, int]
+    size: Mapping[str, Any]
+    sound: _Sound | None = None
     scenes: list[Any] | None = None
     judge: Judge | None = None
 
 
-def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int, size: Mapping[str, int]) -> _Work:
+def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int, size: Mapping[str, Any]) -> _Work:
     if captions is not None:
         texts = [caption for _, caption in zip(range(count), itertools.cycle(captions), strict=False)]
         for text in texts:
             pipe.plan(text, seed=0, **size)
-        return _Work(texts, size)
+        return _Work(texts, size, _sound(pipe, texts[0], size))
     judge = judge_of(pipe)
     scenes = judge.scenes(count, seed)
-    return _Work(judge.captions(scenes), size, scenes, judge)
+    texts = judge.captions(scenes)
+    return _Work(texts, size, _sound(pipe, texts[0], size), scenes, judge)
+
+
+def _sound(pipe: Any, text: str, size: Mapping[str, Any]) -> _Sound | None:
+    """What a pipeline of sound will write; None of others."""
+    if pipe.medium != "audio":
+        return None
+    drawing = pipe.plan(text, seed=0, **size)
+    return _Sound(drawing.conditions["duration"], drawing.layout.codebooks)
 
 
 def open_pipeline(pipeline: Any) -> Any:
@@ -248,7 +265,8 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
     batch_speedup = median(a / b for a, b in zip(smallest.totals, trial.totals, strict=True))
     judged = _adherence(trial.images, work)
     frames = math.prod(trial.statistics[0].size[:-2])
-    images_per_second = trial.batch * len(trial.calls) / sum(trial.calls)
+    images_per_second, sound = trial.batch * len(trial.calls) / sum(trial.calls), work.sound
+    tokens_per_evaluation = sum(s.tokens for s in trial.statistics) / sum(s.evaluations for s in trial.statistics)
     return Row(
         pipeline=trial.statistics[0].pipeline,
         decoder=trial.decoder.name,
@@ -256,7 +274,7 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
         batch=trial.batch,
         evaluations=evaluations,
         draft_evaluations=fmean(statistics.draft_evaluations for statistics in trial.statistics),
-        tokens_per_evaluation=sum(s.tokens for s in trial.statistics) / sum(s.evaluations for s in trial.statistics),
+        tokens_per_evaluation=tokens_per_evaluation,
         evaluation_ratio=evaluations / fmean(statistics.evaluations for statistics in reference.statistics),
         seconds=seconds.median,
         seconds_low=seconds.low,
@@ -266,6 +284,8 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
         speedup_high=speedup.high,
         images_per_second=images_per_second,
         frames_per_second=images_per_second * frames if frames > 1 else None,
+        frames_per_evaluation=None if sound is None else tokens_per_evaluation / sound.codebooks,
+        real_time_factor=None if sound is None else images_per_second * sound.seconds,
         memory=trial.memory,
         batch_speedup=None if smallest is trial else batch_speedup,
         adherence=judged.share,
@@ -296,37 +316,4 @@ def _with_quality(row: Row, measured: quality.Quality) -> Row:
         distance_error=measured.distance_error,
         distance_chance=measured.distance_chance,
         distance_to_held_out_scenes=measured.distance_to_held_out_scenes,
-    )
-
-
-def _baseline_row(pipe: Any, comparison: Comparison) -> Row:
-    """The baseline in the terms of a row: a picture is its tokens, and speed-up is over our own, unguided."""
-    inverse = Spread(1 / comparison.ratio.high, 1 / comparison.ratio.median, 1 / comparison.ratio.low)
-    seconds = comparison.transformers_seconds
-    return Row(
-        pipeline=str(pipe.config.get("_name_or_path") or type(pipe).__name__),
-        decoder=BASELINE,
-        law="exact",
-        batch=1,
-        evaluations=float(comparison.tokens),
-        draft_evaluations=0.0,
-        tokens_per_evaluation=1.0,
-        evaluation_ratio=1.0,
-        seconds=seconds.median,
-        seconds_low=seconds.low,
-        seconds_high=seconds.high,
-        speedup=inverse.median,
-        speedup_low=inverse.low,
-        speedup_high=inverse.high,
-        images_per_second=1 / seconds.median,
-        batch_speedup=None,
-        adherence=None,
-        adherence_error=None,
-        same_pictures=None,
-        pictures=0,
-        note=(
-            f"a Llama of the same shape, unguided: {comparison.transformers_tokens_per_second.median:.0f} tokens per"
-            f" second; our autoregression, unguided too: {comparison.tokens_per_second.median:.0f}, that is"
-            f" {comparison.ratio.median:.2f} times ({comparison.ratio.low:.2f}-{comparison.ratio.high:.2f}, paired)"
-        ),
     )

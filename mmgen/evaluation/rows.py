@@ -15,6 +15,7 @@ BASELINE = "transformers-generate"
 _WIDTH = 400
 _COLUMNS = ("decoder", "law", "batch", "evaluations")
 _SPEED_COLUMNS = ("tokens_per_evaluation", "seconds", "speedup")
+_SOUND_COLUMNS = ("frames_per_evaluation", "real_time_factor")
 _BATCH_COLUMNS = ("images_per_second", "batch_speedup")
 _MEGABYTE = 2**20
 _QUALITY_COLUMNS = ("distance_to_autoregression", "distance_chance", "distance_to_held_out_scenes")
@@ -26,7 +27,7 @@ class Row:
 
     Attributes:
         pipeline: name of the pipeline.
-        decoder: name of the decoder; `transformers-generate` is the baseline, see `mmgen.evaluation.baseline`.
+        decoder: name of the decoder; `transformers-generate` is the baseline, see `mmgen.evaluation.references`.
         law: what the decoder promises about the tokens: `exact`, `bounded` or `heuristic`.
         batch: prompts drawn in one call.
         evaluations: of the model, mean per picture; of `quality_pictures` where there are some.
@@ -42,6 +43,8 @@ class Row:
         speedup_high: upper quartile.
         images_per_second: pictures, or clips, over seconds, of all timed calls together.
         frames_per_second: frames of clips over seconds; None of pictures.
+        frames_per_evaluation: of sound, frames over evaluations; a frame has a token of each codebook.
+        real_time_factor: of sound, the seconds it lasts over the seconds it takes; above 1 it can be heard meanwhile.
         memory: bytes that torch allocates at most during a call, weights not counted; None where it was not watched.
         batch_speedup: images per second over those of the same decoder at the smallest batch size of the
             run, paired by repeat; None at that size.
@@ -91,6 +94,8 @@ class Row:
     distance_to_held_out_scenes: float | None = None
     memory: int | None = None
     frames_per_second: float | None = None
+    frames_per_evaluation: float | None = None
+    real_time_factor: float | None = None
 
     @property
     def label(self) -> str:
@@ -111,9 +116,12 @@ def table(rows: Sequence[Row]) -> str:
     several = len({row.batch for row in rows}) > 1
     measured = [row for row in rows if row.quality_pictures is not None]
     drafted, moving = any(row.draft_evaluations for row in rows), any(row.frames_per_second for row in rows)
+    sounding = any(row.real_time_factor for row in rows)
+    judged = not sounding or any(row.adherence is not None for row in rows)
     columns = (
         *_COLUMNS, *(("draft_evaluations",) if drafted else ()), *_SPEED_COLUMNS,
-        *(_BATCH_COLUMNS if several else ()), *(("frames_per_second",) if moving else ()), "memory", "adherence",
+        *(_SOUND_COLUMNS if sounding else ()), *(_BATCH_COLUMNS if several else ()),
+        *(("frames_per_second",) if moving else ()), "memory", *(("adherence",) if judged else ()),
         *(_QUALITY_COLUMNS if measured else ()), "same_pictures",
     )  # fmt: skip
     for column in columns:

@@ -36,7 +36,7 @@ class Contest:
     """One model, drawn both ways.
 
     Attributes:
-        ours: draws one picture with a temperature and a seed, and returns its tokens.
+        ours: draws one picture, or recording, with a temperature and a seed, and returns its tokens.
         theirs: the same with transformers' own generation; at temperature 0, the same picture.
         parameters: numbers of weights, ours and theirs.
         length: tokens of a picture.
@@ -81,9 +81,24 @@ def compare(
     if size < 128 or size % 128:
         raise OptionError("size", size, "a multiple of 128")
     contest = FAMILIES[family](size, layers, side, codes)
+    return race_of(contest, repeats, log=log)
+
+
+def race_of(
+    contest: Contest,
+    repeats: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Lets both sides of a contest take turns, at temperature 1 and every time with another seed.
+
+    Raises:
+        OptionError: repeats below 1.
+    """
     seeds = {name: itertools.count() for name in ("ours", "theirs")}
     runs = {name: (lambda name=name: getattr(contest, name)(1.0, next(seeds[name]))) for name in seeds}
-    seconds = race(runs, repeats, log=log)
+    seconds = race(runs, repeats, device, log)
     ours, theirs = seconds["ours"], seconds["theirs"]
     return Comparison(
         contest.length,
@@ -93,7 +108,7 @@ def compare(
         Spread.of([contest.length / taken for taken in theirs]),
         ratio(seconds, "theirs", "ours"),
         contest.parameters,
-        "float32",
+        str(dtype).removeprefix("torch."),
     )
 
 
@@ -125,7 +140,7 @@ def _janus(size: int, layers: int, side: int, codes: int | None) -> Contest:
 
     without = [_FIRST, *[_PAD] * (len(_PROMPT) - 2), _IMAGE]
     ours = _drawn(transformer, RasterLayout(side, side), without)
-    return Contest(ours, theirs, (_parameters(transformer), _parameters(model)), side * side)
+    return Contest(ours, theirs, (parameters(transformer), parameters(model)), side * side)
 
 
 def _emu3(size: int, layers: int, side: int, codes: int | None) -> Contest:
@@ -162,7 +177,7 @@ def _emu3(size: int, layers: int, side: int, codes: int | None) -> Contest:
         return torch.where(line == _ROW_END, codes, line - _WORDS)
 
     ours = _drawn(transformer, layout, negative[0].tolist())
-    return Contest(ours, theirs, (_parameters(transformer), _parameters(model)), layout.length)
+    return Contest(ours, theirs, (parameters(transformer), parameters(model)), layout.length)
 
 
 FAMILIES: dict[str, Callable[[int, int, int, int | None], Contest]] = {"janus": _janus, "emu3": _emu3}
@@ -215,7 +230,8 @@ def _drawn(
     return ours
 
 
-def _parameters(model: Any) -> int:
+def parameters(model: Any) -> int:
+    """How many numbers a model's weights are."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -225,14 +241,21 @@ def main() -> None:
     parser.add_argument("family", choices=sorted(FAMILIES))
     for name, default in (("repeats", 5), ("size", 512), ("layers", 4), ("side", 8), ("codes", None)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    result = compare(**vars(parser.parse_args()), log=print)
-    print(f"{torch.get_num_threads()} threads, {result.tokens} tokens, {result.parameters[0] / 1e6:.1f} M parameters")
+    report(compare(**vars(parser.parse_args()), log=print), "picture")
+
+
+def report(result: Comparison, noun: str) -> None:
+    """Prints a comparison of what is called `noun`."""
+    size = f"{result.parameters[0] / 1e6:.1f} M parameters, {result.dtype}"
+    print(f"{torch.get_num_threads()} threads, {result.tokens} tokens, {size}")
     for name, spread in (
-        ("our seconds a picture", result.seconds),
-        ("their seconds a picture", result.transformers_seconds),
+        (f"our seconds a {noun}", result.seconds),
+        (f"their seconds a {noun}", result.transformers_seconds),
+        ("our tokens a second", result.tokens_per_second),
+        ("their tokens a second", result.transformers_tokens_per_second),
         ("times as fast", result.ratio),
     ):
-        print(f"{name:24} {spread.median:.3f} (quartiles {spread.low:.3f} to {spread.high:.3f})")
+        print(f"{name:26} {spread.median:.3f} (quartiles {spread.low:.3f} to {spread.high:.3f})")
 
 
 if __name__ == "__main__":

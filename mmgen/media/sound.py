@@ -126,10 +126,19 @@ def _encoded(ending: str, samples: np.ndarray, sampling_rate: int, metadata: Map
             if metadata is not None:
                 file.comment = as_text(metadata)
             for start in range(0, len(samples), _BLOCK):
-                file.write(samples[start : start + _BLOCK])
+                block = samples[start : start + _BLOCK]
+                file.write(block if ending == "ogg" else _in_16_bits(block))
     except (RuntimeError, TypeError, ValueError) as error:
         raise OptionError("sampling_rate", sampling_rate, f"one that {ending} files know ({error})") from error
     return _numbered(memory.getvalue()) if ending == "ogg" else memory.getvalue()
+
+
+def _in_16_bits(samples: np.ndarray) -> np.ndarray:
+    """Samples as the files hold them. What was read of such a file comes out as it was, as with libsndfile it does not:
+    that takes 32767 for the largest when it writes, and 32768 when it reads."""
+    import numpy as np
+
+    return (samples * 32768).round().clip(-32768, 32767).astype(np.int16)
 
 
 def _numbered(pages: bytes) -> bytes:

@@ -88,8 +88,9 @@ class MusicGenPipeline(SoundPipeline):
         features, mask = self.text_features(drawing.subjects)
         layout: Any = drawing.layout
         return CodebookSession(
-            self.transformer, layout, features, mask, drawing.sampling, drawing.known, self.cache_bits
-        )
+            self.transformer, layout, features, mask, drawing.sampling, drawing.known, self.cache_bits,
+            self._codebooks(),
+        )  # fmt: skip
 
     def text_features(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """What T5 says of texts.

@@ -34,11 +34,14 @@ PIPELINES = {
     "VARPipeline": "mmgen.pipelines.var",
     "DistilledPipeline": "mmgen.pipelines.distilled",
     "MusicGenPipeline": "mmgen.pipelines.musicgen",
+    "MusicGenMelodyPipeline": "mmgen.pipelines.musicgen_melody",
+    "MagnetPipeline": "mmgen.pipelines.magnet",
     "TextToImageDistilledPipeline": "mmgen.pipelines.text_to_image_distilled",
     "TextToImageScalesPipeline": "mmgen.pipelines.text_to_image_scales",
     "TextToVideoPipeline": "mmgen.pipelines.text_to_video",
     "TextToVideoNeighbourPipeline": "mmgen.pipelines.text_to_video",
     "TextToVideoFramesPipeline": "mmgen.pipelines.text_to_video_frames",
+    "TextToSoundPipeline": "mmgen.pipelines.text_to_sound",
 }
 """Modules of the pipeline classes that a `model_index.json` may name."""
 
@@ -46,6 +49,7 @@ TOKENIZERS = {
     "PatchVQ": "mmgen.tokenizers.patch_vq",
     "PatchPyramid": "mmgen.tokenizers.patch_pyramid",
     "CausalPatchVQ": "mmgen.tokenizers.causal_patches",
+    "SoundVQ": "mmgen.tokenizers.sound_vq",
 }
 """Modules of the classes of shipped tokenizers."""
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmgen.codebook import Codebooks
 from mmgen.codebook_layout import CodebookLayout
 from mmgen.decoding import planes
 from mmgen.decoding.decoder import Generation
 from mmgen.decoding.planes.decoder import PlaneDecoder
 from mmgen.errors import OptionError, SizeError
+from mmgen.pipelines.given_sound import around, begun, interval_of, only_one
 from mmgen.pipelines.output import AudioOutput, Statistics
 from mmgen.pipelines.pipeline import Pipeline
 from mmgen.pipelines.raster import Drawing, RasterPipeline
-from mmgen.pipelines.recording import recording
+from mmgen.pipelines.sound_interval import Interval
 from mmgen.pipelines.sound_stream import SoundStream
-from mmgen.pipelines.sound_windows import LongSound, seed_of, windows
+from mmgen.pipelines.sound_windows import LongSound, nothing_to_write, seed_of, windows
 from mmgen.sampling import Sampling
 
 OUTPUT_TYPES = ("np", "pt", "latent")
@@ -31,11 +33,26 @@ LONGEST = 3600
 """Seconds of a recording, at most."""
 
 
+@dataclass
+class SoundDrawing(Drawing):
+    """Recordings being written.
+
+    Attributes:
+        interval: of one recording that all of them are, but for what is written anew; None where there is none.
+    """
+
+    interval: Interval | None = None
+
+
 class SoundPipeline(RasterPipeline):
     """Base of the pipelines that write sound: how long it is, what it begins with, and how it is heard.
 
     `duration` is the length of the whole recording in seconds, and `continue_from` what it begins with: a file, or
     samples [channels, samples] (or [samples], of one channel) at the pipeline's own `sampling_rate`.
+
+    Or part of a recording is written anew: `recording`, given likewise, and `interval`, from which second to which; the
+    duration is the recording's. Outside the interval its samples stay as they are, and the model is told their codes.
+    Inside, new sound is faded in and out over a frame. A model that writes in order hears only what stands before.
 
     A family says how prompts are read (`read`), in which order codes are written (`order`), and opens the session
     (`session`). Components are those of `RasterPipeline`; the tokenizer is a codec of sound.
@@ -45,11 +62,17 @@ class SoundPipeline(RasterPipeline):
     algorithms: ClassVar[Any] = planes
     decoder_type = PlaneDecoder
     backbones = ("transformer",)
-    condition_defaults: ClassVar[dict[str, Any]] = {"duration": 10.0, "continue_from": ""}
+    condition_defaults: ClassVar[dict[str, Any]] = {
+        "duration": 10.0,
+        "continue_from": "",
+        "recording": "",
+        "interval": "",
+    }
     window: ClassVar[float]
     """Seconds that the family was trained on; longer sound is written in windows of so many."""
     stride: ClassVar[float]
     """Seconds that each window adds; it begins with what stands before them."""
+    _known_codebooks: Codebooks | None = None
 
     def __init__(self, sampling: Mapping[str, Any] | None = None, **components: Any) -> None:
         Pipeline.__init__(self)
@@ -79,7 +102,7 @@ class SoundPipeline(RasterPipeline):
             output_type: `np`, `pt`, or `latent` for codes.
             settings: what else `RasterPipeline` takes: seed, decoder, guidance and so on, a recording for a picture;
                 `known` codes are int64 [B, K, T] or [1, K, T], -1 where free. And the conditions: `duration`,
-                `continue_from`, and those of the family.
+                `continue_from`, `recording`, `interval`, and those of the family.
 
         Returns:
             Recordings and statistics.
@@ -88,7 +111,7 @@ class SoundPipeline(RasterPipeline):
             PromptError: a prompt the model cannot write to.
             OptionError: an option is out of range, or a list has the wrong length.
             SizeError: what it is to begin with is not shorter than the recording, or has other channels.
-            OutputError: the file that it is to begin with cannot be read.
+            OutputError: the file that it is to begin with, or to write anew, cannot be read.
             UnknownNameError: no such decoder.
         """
         if output_type not in OUTPUT_TYPES:
@@ -98,20 +121,28 @@ class SoundPipeline(RasterPipeline):
         settings.setdefault("num_images_per_prompt", num_waveforms_per_prompt)
         return super().__call__(prompt, output_type=output_type, **settings)
 
-    def plan(self, prompt: Any, **settings: Any) -> Drawing:
+    def plan(self, prompt: Any, **settings: Any) -> SoundDrawing:
         """Checks the arguments of a call; of the model, at most the codec is evaluated."""
         for name in ("height", "width"):
             if settings.pop(name, None) is not None:
                 raise OptionError(name, "pixels", "none: sound has a duration in seconds")
-        seconds = self._seconds(settings.get("duration"))
-        settings["duration"] = seconds
+        given, interval = only_one(settings), interval_of(self.tokenizer, settings)
+        if interval is not None:
+            settings |= self._of_interval(interval, settings.get("duration"))
+        settings["duration"] = seconds = self._seconds(settings.get("duration"))
         frames = math.ceil(round(seconds * self.sampling_rate) / self.tokenizer.hop)
-        beginning = settings.get("continue_from")
-        if beginning is not None and not (isinstance(beginning, str) and beginning == ""):
-            if settings.get("known") is not None:
-                raise OptionError("continue_from", "a recording and known codes", "one of them")
-            settings["known"] = self._begun(beginning, frames)
-        return super().plan(prompt, width=frames, **settings)
+        if given == "continue_from":
+            settings["known"] = begun(self.tokenizer, settings["continue_from"], frames)
+        return SoundDrawing(**vars(super().plan(prompt, width=frames, **settings)), interval=interval)
+
+    def _of_interval(self, interval: Interval, duration: Any) -> dict[str, Any]:
+        """The settings that follow from an interval."""
+        samples = interval.recording.shape[1]
+        own = samples / self.sampling_rate
+        if duration is not None and round(self._seconds(duration) * self.sampling_rate) != samples:
+            raise OptionError("duration", duration, f"left out: the recording has {own:g} seconds")
+        known = around(self.tokenizer, interval)
+        return {"duration": own, "interval": interval.in_words(self.sampling_rate), "known": known}
 
     def layout(self, height: int | None, width: int | None) -> Any:
         """The order of the codes of `width` frames."""
@@ -128,6 +159,7 @@ class SoundPipeline(RasterPipeline):
         # One by one: in a batch, sums come in another order, and the last bit of a sample may be another.
         rows = zip(codes.split(1), ready, strict=True)
         sound = torch.cat([self._sound(own[:, :, :end], samples) for own, end in rows])
+        sound = self._joined(drawing, sound)
         return sound if output_type == "pt" else sound.cpu().numpy()
 
     def output(self, rendered: Any, statistics: list[Statistics]) -> AudioOutput:
@@ -165,7 +197,7 @@ class SoundPipeline(RasterPipeline):
             if last or ready - stream.ahead - stream.done >= frames:
                 piece = stream.push(codes[..., :ready], last)[..., : self._samples(drawing) - heard]
                 heard += piece.shape[-1]
-                yield piece.cpu().numpy()
+                yield self._joined(drawing, piece, heard - piece.shape[-1]).cpu().numpy()
             if last:
                 return
 
@@ -183,7 +215,9 @@ class SoundPipeline(RasterPipeline):
             own: Any = self.order(len(window))
             known = own.known(sound.codes[..., window.start : window.stop])
             seeds = [seed_of(seed, number) for seed in drawing.seeds]
-            for generation in super()._generations(replace(drawing, layout=own, known=known, seeds=seeds)):
+            part = replace(drawing, layout=own, known=known, seeds=seeds)
+            given = bool((known >= 0).all())
+            for generation in [nothing_to_write(known)] if given else super()._generations(part):
                 yield sound.generation(window, own, generation)
             sound.finish(window, own, generation)
 
@@ -204,6 +238,11 @@ class SoundPipeline(RasterPipeline):
             sound[..., : heard.shape[-1]] = heard
         return sound
 
+    def _joined(self, drawing: Drawing, sound: Tensor, first: int = 0) -> Tensor:
+        """Sound [B, channels, n] from sample `first` on, with the recording that it is written into around it."""
+        interval = drawing.interval if isinstance(drawing, SoundDrawing) else None
+        return sound if interval is None else interval.joined(sound, first)
+
     def _seconds(self, given: Any) -> float:
         value = self.condition_defaults["duration"] if given is None else given
         try:
@@ -214,19 +253,12 @@ class SoundPipeline(RasterPipeline):
             raise OptionError("duration", given, f"seconds, above 0 and up to {LONGEST}")
         return seconds
 
-    def _begun(self, beginning: Any, frames: int) -> Tensor:
-        """Codes [1, K, frames] that begin with those of a recording, and are free behind them."""
-        sound = recording(beginning, self.sampling_rate, self.tokenizer.channels)
-        codes = self.tokenizer.encode(sound[None].to(self._execution_device)).cpu()
-        given = sound.shape[1] // self.tokenizer.hop  # a frame that is not full would end in silence
-        if given >= frames:
-            most = frames * self.tokenizer.hop / self.sampling_rate
-            raise SizeError(
-                f"a recording of {sound.shape[1] / self.sampling_rate:g} s to continue", f"less than {most:g} s"
-            )
-        known = torch.full((1, codes.shape[1], frames), -1)
-        known[:, :, :given] = codes[:, :, :given]
-        return known
+    def _codebooks(self) -> Codebooks | None:
+        """What the codes stand for; kept, with its tables of neighbours, while the codec's vectors are the same."""
+        vectors = [None if own is None else own.to(self._execution_device) for own in self.tokenizer.code_vectors()]
+        if self._known_codebooks is None or not self._known_codebooks.stand_for(vectors):
+            self._known_codebooks = Codebooks.of_residuals(vectors)
+        return self._known_codebooks
 
     def _known_tokens(self, known: Tensor | None, layout: Any, batch: int) -> Tensor:
         if known is None:

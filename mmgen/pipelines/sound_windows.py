@@ -29,6 +29,12 @@ def seed_of(seed: int, number: int) -> int:
     return seed ^ number * _GOLDEN & MAXIMUM_SEED
 
 
+def nothing_to_write(known: Tensor) -> Generation:
+    """Lines int64 [B, N] that are given as a whole."""
+    nothing = torch.zeros(len(known), dtype=torch.long, device=known.device)
+    return Generation(known, nothing + known.shape[1], nothing, nothing)
+
+
 @dataclass
 class LongSound:
     """Codes of a whole recording, of which windows are written one after the other.

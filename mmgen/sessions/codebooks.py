@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmgen.backbones.musicgen import MusicGenTransformer
+from mmgen.backbones.musicgen import MusicGenMelodyTransformer, MusicGenTransformer
+from mmgen.cache import KVCache
+from mmgen.codebook import Codebook, Codebooks
 from mmgen.codebook_layout import CodebookLayout
 from mmgen.errors import SizeError
 from mmgen.sampling import Sampling
@@ -27,23 +31,29 @@ class CodebookSession:
         known: tokens that are given, int64 [B, N] with -1 where free, in the order of the layout's line; None where
             there are none.
         cache_bits: bits of each key and value in the cache: 8, or None for the backbone's own type.
+        codebook: what the codes of each codebook stand for, if it is known.
 
     Raises:
         SizeError: known tokens of another shape, or a layout of other codebooks.
     """
 
+    _before = 0
+    """Slots of the cache before the first step's."""
+
     def __init__(
         self,
-        backbone: MusicGenTransformer,
+        backbone: MusicGenTransformer | MusicGenMelodyTransformer,
         layout: CodebookLayout,
         features: Tensor,
         mask: Tensor,
         sampling: Sampling,
         known: Tensor | None = None,
         cache_bits: int | None = None,
+        codebook: Codebooks | None = None,
     ) -> None:
         self.backbone, self.layout, self.sampling, self._cache_bits = backbone, layout, sampling, cache_bits
         self.batch, self.device = len(features), features.device
+        self.codebook: Codebook | Codebooks | None = codebook
         self.vocabulary_size = backbone.vocabulary_size
         known = layout.known().expand(self.batch, -1) if known is None else known
         if tuple(known.shape) != (self.batch, layout.length):
@@ -57,9 +67,7 @@ class CodebookSession:
 
     @torch.no_grad()
     def open(self, window: int) -> None:
-        self._memory = self.backbone.remember(self._features, self._mask)
-        capacity = 1 + self.layout.count + window
-        self._cache = self.backbone.new_cache(len(self._features), capacity, self._cache_bits)
+        self._memory, self._cache = self._begin(1 + self.layout.count + window)
         # Slot s holds step s - 1, of which step s follows; slot 0 stands before all steps, and has no codes.
         self._has_codes = pad(self.layout.valid, (0, 0, 1, window)).to(self.device)
         self._held = pad(self.known, (0, 0, 0, window))
@@ -79,7 +87,7 @@ class CodebookSession:
         if isinstance(lengths, int):
             lengths = torch.full((self.batch,), lengths, device=self.device)
         self._committed = lengths
-        self._cache.rewind(self._for_all_rows(lengths))
+        self._cache.rewind(self._before + self._for_all_rows(lengths))
 
     def select(self, rows: Tensor) -> None:
         all_rows = self._for_all_rows(rows, rows + self.batch)
@@ -87,6 +95,11 @@ class CodebookSession:
         self._memory = self._memory.select(all_rows)
         self.known, self._held, self._committed = self.known[rows], self._held[rows], self._committed[rows]
         self.batch = len(rows)
+
+    def _begin(self, capacity: int) -> tuple[Any, KVCache]:
+        """What is heard beside the codes, and a cache with room for so many steps."""
+        memory = self.backbone.remember(self._features, self._mask)
+        return memory, self.backbone.new_cache(len(self._features), capacity, self._cache_bits)
 
     def _for_all_rows(self, tensor: Tensor, null: Tensor | None = None) -> Tensor:
         """For the rows without a text, too, which have another tensor or the same."""

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.neighbour import NeighbourTransformer
+from mmgen.codebook import Codebook, Codebooks
 from mmgen.errors import SizeError
 from mmgen.layout import PlaneLayout
 from mmgen.sampling import Sampling
@@ -29,6 +30,7 @@ class PlaneSession(Protocol):
         known: int64 [B, P, M]: the token a slot must hold, 0 where it holds none, or -1 where it is free.
         constrained: whether any token is known.
         device: where the tensors live.
+        codebook: what the codes stand for, those of each slot where slots have codebooks of their own; or None.
     """
 
     batch: int
@@ -37,6 +39,7 @@ class PlaneSession(Protocol):
     known: Tensor
     constrained: bool
     device: torch.device
+    codebook: Codebook | Codebooks | None
 
     def open(self, window: int) -> None:
         """Starts the lines, and makes room for evaluations of up to `window` planes; the first reads the prompts."""
@@ -79,6 +82,7 @@ class NeighbourSession:
         known: tokens that are given, int64 [B, N] with -1 where free, in the order of the layout's line; None where
             there are none.
         cache_bits: bits of each key and value in the cache: 8, or None for the backbone's own type.
+        codebook: what the codes stand for, if it is known.
 
     Raises:
         SizeError: known tokens of another shape, or prompts of another length than the backbone's.
@@ -92,8 +96,10 @@ class NeighbourSession:
         sampling: Sampling,
         known: Tensor | None = None,
         cache_bits: int | None = None,
+        codebook: Codebook | None = None,
     ) -> None:
         self.backbone, self.sampling, self._cache_bits = backbone, sampling, cache_bits
+        self.codebook: Codebook | Codebooks | None = codebook
         self.layout = layout = backbone.layout
         self.batch = len(prompt.embeddings)
         self.vocabulary_size = backbone.vocabulary_size

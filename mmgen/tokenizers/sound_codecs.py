@@ -68,6 +68,18 @@ class SoundCodec(ModelMixin, ConfigMixin):
     def _decode(self, codes: Tensor) -> Tensor:
         """Waveforms [B, the codec's own channels, about T * hop] of codes [B, K, T]."""
 
+    def _code_vectors(self) -> list[Tensor | None]:
+        """What `code_vectors` says, of one channel and all of the codec's codebooks."""
+        return [None] * self._books
+
+    @torch.no_grad()
+    def code_vectors(self) -> list[Tensor | None]:
+        """What the codes of each codebook stand for: vectors [V, C], of which the decoder reads the sum.
+
+        None where that is a meaning rather than a sound, or is not known: then near vectors do not sound alike.
+        """
+        return [vectors for vectors in self._code_vectors()[: self._books] for _ in range(self._sides)]
+
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
         """Sound to codes.
@@ -142,6 +154,9 @@ class EnCodec(SoundCodec):
     def _decode(self, codes: Tensor) -> Tensor:
         return self.model.decoder(self.model.quantizer.decode(codes.transpose(0, 1)))
 
+    def _code_vectors(self) -> list[Tensor | None]:
+        return [layer.codebook.embed for layer in self.model.quantizer.layers]
+
 
 class DAC(SoundCodec):
     """The Descript audio codec (Kumar et al. 2023, arXiv 2306.06546).
@@ -170,6 +185,9 @@ class DAC(SoundCodec):
     def _decode(self, codes: Tensor) -> Tensor:
         return self.model.decode(audio_codes=codes).audio_values[:, None]
 
+    def _code_vectors(self) -> list[Tensor | None]:
+        return [layer.codebook.weight @ layer.out_proj.weight[..., 0].T for layer in self.model.quantizer.quantizers]
+
 
 class Mimi(SoundCodec):
     """Mimi (Défossez et al. 2024, arXiv 2410.00037): a first codebook for meaning, and others for the rest of sound.
@@ -194,3 +212,11 @@ class Mimi(SoundCodec):
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.model.decode(codes).audio_values
+
+    def _code_vectors(self) -> list[Tensor | None]:
+        quantizer = self.model.quantizer
+        acoustic = quantizer.acoustic_residual_vector_quantizer
+        vectors = [layer.codebook.embed for layer in acoustic.layers]
+        if acoustic.output_proj is not None:
+            vectors = [own @ acoustic.output_proj.weight[..., 0].T for own in vectors]
+        return [*[None] * quantizer.num_semantic_quantizers, *vectors]

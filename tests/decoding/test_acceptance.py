@@ -25,13 +25,13 @@ from mmgen.layout import RasterLayout
 from mmgen.rng import Rng
 
 LAWS = {
-    "annealed": "bounded", "block": "exact", "cross-entropy": "heuristic", "grouped": "heuristic",
+    "alike": "heuristic", "annealed": "bounded", "block": "exact", "cross-entropy": "heuristic", "grouped": "heuristic",
     "lantern": "bounded", "lantern-plus": "bounded", "mixture": "bounded", "rejection": "exact", "typical": "heuristic",
 }  # fmt: skip
 NEUTRAL = ("grouped/ranks=1", "grouped/gap=0.0", "lantern/mass=0.0", "lantern-plus/ratio=1.0",
-           "annealed/weight=1.0", "mixture/weight=1.0")  # fmt: skip
+           "annealed/weight=1.0", "mixture/weight=1.0", "alike/tolerance=0.0")  # fmt: skip
 RELAXED = ("grouped/ranks=2/gap=1.0", "grouped/distance=4.0", "lantern", "lantern-plus", "annealed/weight=3.0",
-           "mixture/weight=0.5", "typical", "cross-entropy")  # fmt: skip
+           "mixture/weight=0.5", "typical", "cross-entropy", "alike/tolerance=2.0/neighbours=1")  # fmt: skip
 DECODERS = ("speculative", "speculative-jacobi", "coupled-jacobi", "tree", "proactive")
 
 
@@ -178,7 +178,7 @@ def test_grouped_compares_the_sums_of_what_is_near() -> None:
     assert share(rule, 1) == pytest.approx((0.3 + 0.2) / (0.5 + 0.3))
 
 
-@pytest.mark.parametrize("text", ["lantern", "lantern-plus", "grouped/distance=1.0"])
+@pytest.mark.parametrize("text", ["lantern", "lantern-plus", "grouped/distance=1.0", "alike"])
 def test_rules_that_need_a_codebook_say_so(text: str) -> None:
     session = MarkovSession(markov_tables(), torch.zeros(1, dtype=torch.long), LAYOUT)
     for codebook in (None, Codebook(torch.zeros(2, 2))):

@@ -9,7 +9,7 @@ from mmgen.decoding.options import parts
 from mmgen.errors import OptionError, OutputError, UnknownNameError
 from mmgen.evaluation import baseline, bench, plot
 from mmgen.evaluation.entrants import choose_entrants, parse_decoders
-from mmgen.evaluation.rows import table
+from mmgen.evaluation.rows import BASELINE, table
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_rows_are_decoders_by_batch_with_the_baseline_last(rows):
         ("autoregressive", 2),
         ("jacobi:window=4+drafter=uniform", 2),
         ("coupled-jacobi", 2),
-        (bench.BASELINE, 1),
+        (BASELINE, 1),
     ]
     needed = {"pipeline", "decoder", "law", "batch", "evaluations", "tokens_per_evaluation", "seconds", "speedup"}
     for row in json.loads(json.dumps([row.to_dict() for row in rows])):

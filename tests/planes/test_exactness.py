@@ -9,6 +9,7 @@ from planes.conftest import class_prompts
 from planes.markov import LAYOUT, SURPRISE, MarkovPlanes, check_law, tables
 
 from mmgen.decoding import planes
+from mmgen.decoding.acceptance.rule import probability
 from mmgen.decoding.planes.residual import draw_residual, log_ratio
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
@@ -70,7 +71,8 @@ def test_where_two_laws_are_equal_up_to_rounding_the_residual_ends() -> None:
     numbers = torch.Generator().manual_seed(6)
     drawn = draw_residual(p, p * (1 - 2.0**-23), lambda rows, first, n: torch.rand(len(rows), n, 5, generator=numbers))
     assert drawn.shape == (500, 4) and int(drawn.min()) >= 0
-    assert float(log_ratio(p, p * (1 - 2.0**-23), drawn).abs().max()) < 1e-6
+    laws = (p, p * (1 - 2.0**-23))
+    assert float(log_ratio(*laws, *(probability(law, drawn) for law in laws)).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from mmgen.codebook import Codebook
+from mmgen.codebook import Codebook, Codebooks
 from mmgen.decoding.acceptance.lantern import codebook_of
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
+from mmgen.decoding.acceptance.rule import RatioRule, Trial, probability
 from mmgen.decoding.options import option
+from mmgen.sessions.planes import PlaneSession
 from mmgen.sessions.session import Session
 
 
 @dataclass
-class Grouped(AcceptanceRule):
+class Grouped(RatioRule):
     """Keeps x with probability min(1, p(C) / q(C)), C being the tokens that stand near x when sorted by p.
 
     So et al. 2025 (GSD, dynamic clusters): of the `ranks` tokens nearest to x by rank, x among them, those form C whose
@@ -38,24 +39,23 @@ class Grouped(AcceptanceRule):
         0.0, "squared distance of codes from the draft's is less; 0 looks at none", minimum=0.0, maximum=1e9
     )
 
-    codebook: ClassVar[Codebook | None] = None
+    codebook: ClassVar[Codebook | Codebooks | None] = None
 
-    def bind(self, session: Session) -> Grouped:
+    def bind(self, session: Session | PlaneSession) -> Self:
         if not self.distance:
             return self
         bound = copy.copy(self)
         bound.codebook = codebook_of(session, self)  # type: ignore[misc]
         return bound
 
-    def keep(self, trial: Trial) -> Tensor:
+    def masses(self, trial: Trial) -> tuple[Tensor, Tensor]:
         others, chosen = nearest_by_rank(trial.p, trial.tokens, self.ranks)
         own, near = probability(trial.p, trial.tokens), trial.p.gather(-1, others)
         chosen = chosen & ((near - own[..., None]).abs() < self.gap)
         if self.codebook is not None:
             chosen = chosen & (self.codebook.distances(trial.tokens[..., None], others) < self.distance)
-        mass = own + (near * chosen).sum(-1)
         drafted = probability(trial.q, trial.tokens) + (trial.q.gather(-1, others) * chosen).sum(-1)
-        return (trial.coins * drafted < mass) & (own > 0)
+        return own + (near * chosen).sum(-1), drafted
 
 
 def nearest_by_rank(p: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor
 
-from mmgen.codebook import Codebook
+from mmgen.codebook import Codebook, Codebooks
 from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
 from mmgen.decoding.options import option
 from mmgen.errors import OptionError
+from mmgen.sessions.planes import PlaneSession
 from mmgen.sessions.session import Session
 
 
@@ -33,9 +34,9 @@ class Neighbourly(AcceptanceRule):
 
     neighbours: int = option(10, "nearest codes that may lend probability", minimum=1, maximum=4096)
 
-    codebook: ClassVar[Codebook | None] = None
+    codebook: ClassVar[Codebook | Codebooks | None] = None
 
-    def bind(self, session: Session) -> Neighbourly:
+    def bind(self, session: Session | PlaneSession) -> Self:
         bound = copy.copy(self)
         bound.codebook = codebook_of(session, self)  # type: ignore[misc]
         return bound
@@ -52,7 +53,7 @@ class Neighbourly(AcceptanceRule):
     def lent(self, p: Tensor, tokens: Tensor, limit: Tensor) -> Tensor:
         """S [...] of tokens int64 [...] under laws p [..., V], within `limit` [...]."""
         assert self.codebook is not None, "bind it to a session first"
-        near = self.codebook.neighbours(self.neighbours)[tokens]
+        near = self.codebook.near(tokens, self.neighbours)
         sums = p.gather(-1, near).cumsum(-1)
         return (sums * (sums <= limit[..., None])).amax(-1)
 
@@ -96,14 +97,14 @@ class LanternPlus(Neighbourly):
         return own * (self.ratio - 1)
 
 
-def codebook_of(session: Session, rule: AcceptanceRule) -> Codebook:
+def codebook_of(session: Session | PlaneSession, rule: AcceptanceRule) -> Codebook | Codebooks:
     """What the codes of a session stand for.
 
     Raises:
         OptionError: it does not know, and the rule must.
     """
     codebook = session.codebook
-    if codebook is None or len(codebook.vectors) != session.vocabulary_size:
+    if codebook is None or codebook.size != session.vocabulary_size:
         size = session.vocabulary_size
         needed = f"a rule that looks at no codebook: this model does not know what its {size} codes stand for"
         raise OptionError("acceptance", str(rule), needed)

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmgen.decoding.acceptance.rule import AcceptanceRule, Trial, probability
+from mmgen.decoding.acceptance.rule import RatioRule, Trial, probability
 from mmgen.decoding.options import Law
 
 
 @dataclass
-class RejectionSampling(AcceptanceRule):
+class RejectionSampling(RatioRule):
     """Keeps x with probability min(1, p(x) / q(x)); a refusal draws from the positive part of p - q.
 
     Leviathan et al. 2023 (algorithm 1) and Chen et al. 2023 (algorithm 2): tokens drawn from q come out
@@ -23,6 +23,5 @@ class RejectionSampling(AcceptanceRule):
     law: ClassVar[Law] = "exact"
     paper = "Leviathan et al. 2023, arXiv 2211.17192"
 
-    def keep(self, trial: Trial) -> Tensor:
-        # Strictly less: a token of probability zero is refused even by a coin of zero.
-        return trial.coins * probability(trial.q, trial.tokens) < probability(trial.p, trial.tokens)
+    def masses(self, trial: Trial) -> tuple[Tensor, Tensor]:
+        return probability(trial.p, trial.tokens), probability(trial.q, trial.tokens)

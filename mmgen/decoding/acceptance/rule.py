@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
 from mmgen.decoding.options import Law, Part
+from mmgen.sessions.planes import PlaneSession
 from mmgen.sessions.session import Session
 
 
@@ -57,7 +58,7 @@ class AcceptanceRule(Part, ABC):
     law: ClassVar[Law]
     joint: ClassVar[bool] = False
 
-    def bind(self, session: Session) -> AcceptanceRule:
+    def bind(self, session: Session | PlaneSession) -> Self:
         """The rule with what it needs to know of a session.
 
         Raises:
@@ -85,6 +86,23 @@ class AcceptanceRule(Part, ABC):
     def describe(cls) -> dict[str, Any]:
         """Name, law, paper, summary and options, as `mmgen decoders --json` prints them."""
         return {"law": cls.law, **super().describe()}
+
+
+@dataclass
+class RatioRule(AcceptanceRule):
+    """Keeps x with probability min(1, P / Q), P and Q being what counts for it under p and under q.
+
+    Where tokens stand or fall together, as those of a plane do, P and Q are products over them.
+    """
+
+    @abstractmethod
+    def masses(self, trial: Trial) -> tuple[Tensor, Tensor]:
+        """P and Q of every draft, each [...]; of the trial only laws and tokens are looked at."""
+
+    def keep(self, trial: Trial) -> Tensor:
+        mass, drafted = self.masses(trial)
+        # Strictly less: a token of probability zero is refused even by a coin of zero.
+        return (trial.coins * drafted < mass) & (probability(trial.p, trial.tokens) > 0)
 
 
 def probability(p: Tensor, tokens: Tensor) -> Tensor:

@@ -17,18 +17,16 @@ Uniform = Callable[[Tensor, int, int], Tensor]
 """From rows [r], the number of their first candidate and how many there are, n: float64 [r, n, M + 1] in [0, 1)."""
 
 
-def log_ratio(p: Tensor, q: Tensor, tokens: Tensor) -> Tensor:
+def log_ratio(p: Tensor, q: Tensor, mass: Tensor, drafted: Tensor) -> Tensor:
     """Logarithms of P / Q, of planes whose tokens are independent: float64 [...].
 
     Args:
         p: laws of the tokens [..., M, V]; rounding may keep them from summing to one.
         q: likewise.
-        tokens: int64 [..., M], possible under q.
+        mass: what counts for each token under p [..., M], such as its own probability.
+        drafted: likewise under q.
     """
-    logs = []
-    for law in (p, q):
-        here = law.gather(-1, tokens[..., None]).squeeze(-1).double()
-        logs.append(here.log() - law.sum(-1, dtype=torch.float64).log())
+    logs = [own.double().log() - law.sum(-1, dtype=torch.float64).log() for own, law in ((mass, p), (drafted, q))]
     return (logs[0] - logs[1]).sum(-1)
 
 

@@ -75,23 +75,45 @@ class PlaneSpeculation(PlaneDecoder):
 
     @torch.no_grad()
     def steps(self, session: PlaneSession, rng: Rng) -> Iterator[Generation]:  # type: ignore[override]
+        bound = self.bind(session)
         sources = self._sources(session.layout).to(session.device)
         longest = longest_known_run(whole(session.known).long() - 1) if session.constrained else 0
-        window = min(max(self.window, 1 + longest), session.layout.count)
-        session.open(window)
-        line = PlaneLine(session, window)
-        sources = pad(sources, (0, 0, 0, window))
+        most = min(max(self.window, 1 + longest), session.layout.count)
+        session.open(most)
+        line = PlaneLine(session, most)
+        sources = pad(sources, (0, 0, 0, most))
         filled, drafts = torch.zeros_like(line.committed), None
         while line.unfinished():
             rows = line.retire()
             if rows is not None and drafts is not None:
                 rng, filled, drafts = rng.select(rows), filled[rows], drafts.select(rows)
-            drafts = self._fill(line, sources, drafts, filled)
+            widths = self._widths(line)
+            window = widths if isinstance(widths, int) else int(widths.max())
+            drafts = self._fill(line, window, sources, drafts, filled)
             probs = session.score(line.inputs(window))
-            verdict = self.judge(probs, drafts, line, rng)
-            counts = line.commit(verdict.planes, (leading(verdict.keep) + 1).clamp(max=window))
-            drafts, filled = self._carry(verdict.carried, probs, counts), window - counts
+            verdict = bound.judge(probs, drafts, line, rng)
+            counts = line.commit(verdict.planes, (leading(verdict.keep) + 1).clamp(max=widths))
+            drafts, filled = self._carry(verdict.carried, probs, counts), widths - counts
             yield line.generation
+
+    def bind(self, session: PlaneSession) -> PlaneSpeculation:
+        """The decoder with what it needs to know of a session.
+
+        Raises:
+            OptionError: the session has not got it.
+        """
+        return self
+
+    def _widths(self, line: PlaneLine) -> Tensor | int:
+        """Planes of the next evaluation that count, int64 [B] or the same for all rows: known ones are read at once.
+
+        What a row drafts hangs on its own width alone, however wide those beside it make the evaluation.
+        """
+        window = min(self.window, line.window)
+        if not line.session.constrained:
+            return window
+        runs = leading(whole(line.known())).masked_fill(line.committed >= line.count, 0)
+        return (1 + runs).clamp(min=window, max=line.window)
 
     def _sources(self, layout: PlaneLayout) -> Tensor:
         """Which slot of the plane before each slot repeats: int64 [P, M]; other axes step in at the grid's edge."""
@@ -103,13 +125,17 @@ class PlaneSpeculation(PlaneDecoder):
             sources = torch.where(sources < 0, other, sources)
         return sources.clamp(min=0)
 
-    def _fill(self, line: PlaneLine, sources: Tensor, carried: PlaneDrafts | None, filled: Tensor) -> PlaneDrafts:
+    def _fill(
+        self, line: PlaneLine, window: int, sources: Tensor, carried: PlaneDrafts | None, filled: Tensor
+    ) -> PlaneDrafts:
         """Carried drafts, repeated tokens in the planes behind them, known tokens where they must be; lays them out."""
-        known, repeats = line.known(), sources[line.indices()]
+        known, repeats = line.known(window), sources[line.indices(window)]
         plane, planes = line.inputs(1)[:, 0], []
-        for slot in range(line.window):
-            fresh = plane.gather(1, repeats[:, slot])
-            plane = fresh if carried is None else carried.planes[:, slot].where((slot < filled)[:, None], fresh)
+        held = 0 if carried is None else min(window, carried.planes.shape[1])
+        for slot in range(window):
+            plane = plane.gather(1, repeats[:, slot])
+            if carried is not None and slot < held:
+                plane = carried.planes[:, slot].where((slot < filled)[:, None], plane)
             plane = torch.where(known[:, slot] >= 0, known[:, slot], plane)
             planes.append(plane)
         drafts = torch.stack(planes, dim=1)
@@ -119,8 +145,8 @@ class PlaneSpeculation(PlaneDecoder):
         shape = (*drafts.shape, line.session.vocabulary_size)
         laws = torch.zeros(shape, device=drafts.device).scatter_(-1, drafts[..., None], 1)
         if carried is not None and carried.laws is not None:
-            empty = torch.arange(line.window, device=drafts.device) >= filled[:, None]
-            laws = torch.where(empty[..., None, None], laws, carried.laws)
+            empty = torch.arange(held, device=drafts.device) >= filled[:, None]
+            laws[:, :held] = torch.where(empty[..., None, None], laws[:, :held], carried.laws[:, :held])
         return PlaneDrafts(drafts, laws)
 
     def _carry(self, planes: Tensor, probs: Tensor, counts: Tensor) -> PlaneDrafts:

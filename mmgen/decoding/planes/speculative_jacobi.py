@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from mmgen.decoding.acceptance.rule import RatioRule, Trial, probability
 from mmgen.decoding.line import leading
+from mmgen.decoding.options import LAWS, Law, option, parts
 from mmgen.decoding.planes.line import PlaneLine
 from mmgen.decoding.planes.residual import draw_residual, log_ratio
 from mmgen.decoding.planes.speculation import PlaneDrafts, PlaneSpeculation, PlaneVerdict
+from mmgen.errors import OptionError
 from mmgen.rng import Purpose, Rng, race
+from mmgen.sessions.planes import PlaneSession
 
 
 @dataclass
@@ -20,18 +26,32 @@ class PlaneSpeculativeJacobi(PlaneSpeculation):
 
     Teng et al. 2024 (SJD), there for single tokens. The tokens of a plane are independent given all planes before it,
     so its law is a product, and it stands with probability min(1, P / Q): no rule keeps more. The first plane that
-    falls is replaced by a draw from (P - Q)+.
+    falls is replaced by a draw from (P - Q)+. Another acceptance rule has what counts for it in the place of each
+    token's probability.
     """
 
     name = "speculative-jacobi"
-    law = "exact"
+    law: ClassVar[Law] = "exact"
     paper = "Teng et al. 2024, arXiv 2410.01699, of planes"
+
+    acceptance: RatioRule = option("rejection", "which planes stand", part="acceptance")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.acceptance, RatioRule):
+            rules = [name for name, rule in parts("acceptance").items() if issubclass(rule, RatioRule)]
+            needed = f"a rule that is made for planes, one of {', '.join(rules)}"
+            raise OptionError("acceptance", self.acceptance.name, needed)
+        self.law = max(type(self).law, self.acceptance.law, key=LAWS.index)  # type: ignore[misc]
+
+    def bind(self, session: PlaneSession) -> PlaneSpeculativeJacobi:
+        return dataclasses.replace(self, acceptance=self.acceptance.bind(session))
 
     def judge(self, probs: Tensor, drafts: PlaneDrafts, line: PlaneLine, rng: Rng) -> PlaneVerdict:
         assert drafts.laws is not None
         slots, draw = probs.shape[1], line.evaluations[:, None]
         coins = rng.uniform(Purpose.ACCEPT, line.indices(slots), draw).double()
-        keep = coins < log_ratio(probs, drafts.laws, drafts.planes).exp()
+        keep = coins < self._ratio(probs, drafts).exp()
         run = leading(keep)
         refused = (run < slots).nonzero().squeeze(1)
         planes = drafts.planes.clone()
@@ -40,6 +60,14 @@ class PlaneSpeculativeJacobi(PlaneSpeculation):
             numbers = _Numbers(rng.select(refused), line.indices(slots)[refused, first], draw[refused], planes.shape[2])
             planes[refused, first] = draw_residual(probs[refused, first], drafts.laws[refused, first], numbers)
         return PlaneVerdict(keep, planes, self.carry(probs, drafts, line, rng))
+
+    def _ratio(self, probs: Tensor, drafts: PlaneDrafts) -> Tensor:
+        """Logarithm of what counts for each drafted plane over what counted when it was drawn: float64 [B, L]."""
+        assert drafts.laws is not None
+        nowhere = torch.zeros_like(drafts.planes)
+        trial = Trial(probs, drafts.laws, drafts.planes, nowhere, nowhere, nowhere > 0)
+        ratio = log_ratio(probs, drafts.laws, *self.acceptance.masses(trial))
+        return ratio.masked_fill((probability(probs, drafts.planes) == 0).any(-1), -torch.inf)
 
     def carry(self, probs: Tensor, drafts: PlaneDrafts, line: PlaneLine, rng: Rng) -> Tensor:
         """Drafts for the next evaluation, each distributed as `probs` [B, L, M, V] at its slot: int64 [B, L, M]."""
