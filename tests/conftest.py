@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from mmgen.backbones.raster import RasterTransformer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # each worker has one core
+    torch.set_num_threads(1)  # each worker has one core,
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so have the programs that it starts
 
 GOLDENS = Path(__file__).parents[1] / "../shared/goldens"
 

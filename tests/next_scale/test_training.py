@@ -58,7 +58,7 @@ def test_the_recipes_make_a_pipeline_one_after_the_other(small, tmp_path):
     assert not (folder / "tokenizer").exists()  # it is shared
     pipe = mmgen.load(str(folder))
     pipe.set_progress_bar_config(disable=True)
-    assert pipe.draft.config.condition_size == 16 and pipe.decoder.passes == 8
+    assert pipe.draft.config.condition_size == 16 and pipe.decoder.passes == 3
     output = pipe("a cat", seed=1, decoder_options={"handover": 1})
     assert output.images[0].size == (64, 64) and output.statistics[0].draft_evaluations > 1
 
