@@ -22,6 +22,7 @@ def fit_captioned(
     checkpoint: Path,
     compile: bool = False,
     log: Callable[[str], None] = print,
+    passed: Forward | None = None,
 ) -> None:
     """Trains a transformer in place, and the text encoder with it unless that is frozen; resumes as `fit` does.
 
@@ -30,10 +31,12 @@ def fit_captioned(
     what the pass returns are float32 all the same.
 
     Args:
-        loss_of_step: the loss of one fresh batch, given the transformer's `teacher_forced` and the step's number.
+        loss_of_step: the loss of one fresh batch, given the forward pass and the step's number.
         compile: compile that pass; a fifth faster on a CPU after a minute, and needs a C++ compiler.
+        passed: the forward pass; the transformer's `teacher_forced` where nothing is given.
     """
-    passed = torch.compile(transformer.teacher_forced) if compile else transformer.teacher_forced
+    passed = passed or transformer.teacher_forced
+    passed = torch.compile(passed) if compile else passed
     quick = torch.autocast(transformer.device.type, torch.bfloat16, enabled=has_bfloat16(transformer.device.type))
 
     def forward(*given: Any) -> Tensor:

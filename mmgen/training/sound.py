@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from mmgen.backbones.sound import SoundTransformer
@@ -19,9 +19,9 @@ from mmgen.scenes.score import SECONDS
 from mmgen.scenes.sound import SoundScene
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
 from mmgen.tokenizers.sound_vq import SoundVQ
-from mmgen.training.captioned import has_bfloat16
+from mmgen.training.captioned import Forward, fit_captioned
 from mmgen.training.folders import write_pipeline
-from mmgen.training.loop import Budget, fit
+from mmgen.training.loop import Budget
 from mmgen.training.recipe import Recipe
 from mmgen.training.sounds import SoundShards
 
@@ -83,25 +83,21 @@ def train_sound(
     """Trains a transformer of sound and the text encoder with it. Each recording is seen four times.
 
     Args:
-        compile: compile the forward pass; needs a C++ compiler.
+        compile: as for `fit_captioned`.
         unconditional: share of recordings whose caption is dropped, for classifier-free guidance (Ho and Salimans
             2022); rounded to whole recordings of a batch, so 0.1 of 16 is 2.
     """
-    model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
-    forward = torch.compile(transformer.features_of_lines) if compile else transformer.features_of_lines
-    device = transformer.device.type
-    quick = torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
     shards = CodeShards(SoundShards(seed=25), codec)
 
-    def loss_of_step(step: int) -> Tensor:
+    def loss_of_step(forward: Forward, step: int) -> Tensor:
         scenes, codes = shards.batch(step, batch)
         captions = text_encoder(text_encoder.ids(scenes))
         told = torch.arange(batch, device=captions.device) >= round(batch * unconditional)
-        with quick:
-            memory = transformer.remember(captions, told[:, None].expand(captions.shape[:2]))
-            return next_step_loss(forward, transformer, codes.to(captions.device), memory)
+        memory = transformer.remember(captions, told[:, None].expand(captions.shape[:2]))
+        return next_step_loss(forward, transformer, codes.to(captions.device), memory)
 
-    fit(model, loss_of_step, budget, checkpoint, log)
+    passed = transformer.features_of_lines
+    fit_captioned(transformer, text_encoder, loss_of_step, budget, checkpoint, compile, log, passed)
 
 
 class CodeShards:
@@ -127,7 +123,7 @@ class CodeShards:
         return [scenes[row] for row in rows], self._codes[rows]
 
 
-def next_step_loss(forward: Callable[..., Tensor], transformer: SoundTransformer, codes: Tensor, memory: Any) -> Tensor:
+def next_step_loss(forward: Forward, transformer: SoundTransformer, codes: Tensor, memory: Any) -> Tensor:
     """Mean cross-entropy of each code given the caption and the steps before its own, in nats.
 
     Args:
@@ -139,7 +135,7 @@ def next_step_loss(forward: Callable[..., Tensor], transformer: SoundTransformer
     targets = planes_of(layout, codes)
     shown = pad(targets, (0, 0, 1, 0), value=-1)[:, :-1]
     streams = forward(torch.where(shown < 0, transformer.nothing, shown), memory)
-    return cross_entropy(transformer.logits(streams).float().flatten(0, -2), targets.flatten(), ignore_index=-1)
+    return cross_entropy(transformer.logits(streams).flatten(0, -2), targets.flatten(), ignore_index=-1)
 
 
 def planes_of(layout: CodebookLayout, codes: Tensor) -> Tensor:
