@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -31,15 +31,12 @@ class Caption:
         return Caption(self.embedding[rows])
 
 
-class SoundTransformer(ModelMixin, ConfigMixin):
-    """Predicts the codes of each step from a caption and all steps before it.
+class SoundModel(ModelMixin, ConfigMixin):
+    """What our transformers of sound share: a step's codes are embedded, each with the table of its codebook, and
+    summed; a slot without a code is a word of its own, `nothing`; and each codebook has a head.
 
-    Steps are those of MusicGen's order (Copet et al. 2023, arXiv 2306.05284, section 2.2), each codebook a frame later
-    than the one before; as there a step's codes are embedded, each with the table of its codebook, and summed, a slot
-    without a code is a word of its own, `nothing`, and each codebook has a head. Deviations: blocks are ours, with
-    rotary positions; and a caption is no text to look at but the sum of its embeddings, which is added to every step.
-
-    A learned vector says which step it is, since notes begin on their beats; behind the last of them it stays.
+    A caption is the sum of its embeddings, which is added to every step. A learned vector says which step it is, since
+    notes begin on their beats; behind the last of them it stays.
 
     Attributes:
         vocabulary_size: codes V of each codebook.
@@ -55,6 +52,9 @@ class SoundTransformer(ModelMixin, ConfigMixin):
         heads: attention heads H.
         hidden_size: channels inside the feed-forward.
     """
+
+    causal: ClassVar[bool]
+    """Whether steps see only those before them."""
 
     @register_to_config
     def __init__(
@@ -80,6 +80,52 @@ class SoundTransformer(ModelMixin, ConfigMixin):
         for head in self.code_heads:
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
+    def remember(self, features: Tensor, mask: Tensor) -> Caption:
+        """What is added to every step.
+
+        Args:
+            features: embeddings of captions, [R, P, C].
+            mask: which of them count, bool [R, P]; a row of which none does has no caption.
+        """
+        return Caption((features.to(self.dtype) * mask[..., None]).sum(1, keepdim=True))
+
+    def features_of_lines(self, planes: Tensor, memory: Caption) -> Tensor:
+        """The streams [R, L, C] behind the last block and its norm, of whole lines at once.
+
+        Args:
+            planes: int64 [R, L, K], the steps of each row from the first one; `nothing` where there is no code.
+            memory: of the captions.
+        """
+        return self._run(planes, memory, torch.arange(planes.shape[1], device=planes.device)[None], None)
+
+    def _run(self, planes: Tensor, memory: Caption, positions: Tensor, cache: KVCache | None) -> Tensor:
+        last = self.step_embedding.num_embeddings - 1
+        x = memory.embedding + self.step_embedding(positions.clamp(max=last))
+        for table, codes in zip(self.code_embedding, planes.unbind(-1), strict=True):
+            x = x + table(codes)
+        angles = self._angles(positions, x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, angles, cache, layer, self.causal)
+        return self.norm(x)
+
+    def _angles(self, positions: Tensor, x: Tensor) -> Tensor:
+        """Angles of steps int64 [R or 1, L]: [2, R or 1, L, 1, 1, D]. They turn by time, whatever the axis."""
+        config: Any = self.config
+        flat = positions.flatten()[:, None].expand(-1, 2)
+        angles = grid_angles(flat, config.size // config.heads).to(x.device, x.dtype)
+        return angles.unflatten(1, positions.shape)[..., None, None, :]
+
+
+class SoundTransformer(SoundModel):
+    """Predicts the codes of each step from a caption and all steps before it.
+
+    Steps are those of MusicGen's order (Copet et al. 2023, arXiv 2306.05284, section 2.2), each codebook a frame later
+    than the one before. Deviations: blocks are ours, with rotary positions; and a caption is no text to look at but
+    one vector. For arguments see `SoundModel`.
+    """
+
+    causal = True
+
     def layout(self, frames: int) -> CodebookLayout:
         """The order of the codes of so many frames: each codebook a frame later than the one before."""
         return CodebookLayout.delay(frames, range(self.codebooks))
@@ -90,46 +136,37 @@ class SoundTransformer(ModelMixin, ConfigMixin):
         heads, size = config.heads, config.size
         return KVCache(len(self.blocks), rows, capacity, heads, size // heads, self.dtype, self.device, bits)
 
-    def remember(self, features: Tensor, mask: Tensor) -> Caption:
-        """What is added to every step.
-
-        Args:
-            features: embeddings of captions, [R, P, C].
-            mask: which of them count, bool [R, P]; a row of which none does has no caption.
-        """
-        return Caption((features.to(self.dtype) * mask[..., None]).sum(1, keepdim=True))
-
     def features(self, planes: Tensor, memory: Caption, cache: KVCache) -> Tensor:
-        """The streams [R, L, C] behind the last block and its norm, of steps that are added to the cache.
-
-        Args:
-            planes: int64 [R, L, K], the next steps of each row; `nothing` where there is no code.
-            memory: of the captions.
-            cache: the steps before.
-        """
+        """As `features_of_lines`, of steps that are added to the cache, which holds those before: [R, L, C]."""
         return self._run(planes, memory, cache.open(planes.shape[1]), cache)
-
-    def features_of_lines(self, planes: Tensor, memory: Caption) -> Tensor:
-        """The same of whole lines at once, from the step before the first: [R, L, C]."""
-        return self._run(planes, memory, torch.arange(planes.shape[1], device=planes.device)[None], None)
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [R, L, K, V] of the codes of the step behind each, from `features` [R, L, C]."""
         return torch.stack([head(features) for head in self.code_heads], dim=-2)
 
-    def _run(self, planes: Tensor, memory: Caption, positions: Tensor, cache: KVCache | None) -> Tensor:
-        last = self.step_embedding.num_embeddings - 1
-        x = memory.embedding + self.step_embedding(positions.clamp(max=last))
-        for table, codes in zip(self.code_embedding, planes.unbind(-1), strict=True):
-            x = x + table(codes)
-        angles = self._angles(positions, x)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, angles, cache, layer)
-        return self.norm(x)
 
-    def _angles(self, positions: Tensor, x: Tensor) -> Tensor:
-        """Angles of steps int64 [R or 1, L]: [2, R or 1, L, 1, 1, D]. They turn by time, whatever the axis."""
-        config: Any = self.config
-        flat = positions.flatten()[:, None].expand(-1, 2)
-        angles = grid_angles(flat, config.size // config.heads).to(x.device, x.dtype)
-        return angles.unflatten(1, positions.shape)[..., None, None, :]
+class MaskedSoundTransformer(SoundModel):
+    """Says what hidden codes are, from a caption and all codes that are shown, before and behind them.
+
+    A step is a frame, and a hidden code is `nothing`. As MAGNeT (Ziv et al. 2024, arXiv 2401.04577) it is asked for
+    one codebook after the other. Deviations: blocks and captions are those of `SoundTransformer`; frames see each
+    other whatever the codebook, where MAGNeT's see five on each side for later ones; and no embedding says which
+    codebook is asked for, since it is the first of which a code is hidden. For arguments see `SoundModel`.
+    """
+
+    causal = False
+
+    def layout(self, frames: int) -> CodebookLayout:
+        """The order of the codes of so many frames: codebook after codebook."""
+        return CodebookLayout.grouped(frames, self.codebooks, 1)
+
+    def masked_logits(self, codes: Tensor, book: int, memory: Caption) -> Tensor:
+        """Logits of a codebook's codes: [R, T, V].
+
+        Args:
+            codes: int64 [R, K, T], -1 where hidden.
+            book: the codebook that is asked for, from 0.
+            memory: of the captions.
+        """
+        planes = codes.masked_fill(codes < 0, self.nothing).mT
+        return self.code_heads[book](self.features_of_lines(planes, memory))

@@ -42,6 +42,7 @@ PIPELINES = {
     "TextToVideoNeighbourPipeline": "mmgen.pipelines.text_to_video",
     "TextToVideoFramesPipeline": "mmgen.pipelines.text_to_video_frames",
     "TextToSoundPipeline": "mmgen.pipelines.text_to_sound",
+    "TextToSoundMaskedPipeline": "mmgen.pipelines.text_to_sound",
 }
 """Modules of the pipeline classes that a `model_index.json` may name."""
 

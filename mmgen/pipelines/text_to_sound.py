@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base class up in this module)
+from torch import Tensor
 
-from mmgen.backbones.sound import SoundTransformer
+from mmgen.backbones.sound import MaskedSoundTransformer, SoundModel, SoundTransformer
 from mmgen.codebook_layout import CodebookLayout
-from mmgen.decoding.planes.decoder import PlaneDecoder
+from mmgen.decoding import spans
+from mmgen.decoding.decoder import Decoder, Generation
+from mmgen.decoding.spans.decoder import SpanDecoder
 from mmgen.errors import OptionError
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.raster import Drawing, RasterPipeline
 from mmgen.pipelines.sound import SoundPipeline
 from mmgen.scenes.score import SECONDS
 from mmgen.scenes.sound import SoundScene
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
 from mmgen.sessions.codebooks import CodebookSession
+from mmgen.sessions.masked_codebooks import MaskedCodebookSession
 from mmgen.tokenizers.sound_vq import SoundVQ
 
 
@@ -48,8 +52,8 @@ class TextToSoundPipeline(SoundPipeline):
         self,
         tokenizer: SoundVQ,
         text_encoder: SoundSceneEncoder,
-        transformer: SoundTransformer,
-        decoder: PlaneDecoder,
+        transformer: SoundModel,
+        decoder: Decoder,
         sampling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -61,7 +65,7 @@ class TextToSoundPipeline(SoundPipeline):
         return self.text_encoder.grammar.parse(prompt)
 
     def order(self, frames: int) -> CodebookLayout:
-        """Each codebook a frame later than the one before.
+        """The transformer's own.
 
         Raises:
             OptionError: it is longer than what the model was trained on.
@@ -73,10 +77,44 @@ class TextToSoundPipeline(SoundPipeline):
 
     def session(self, drawing: Drawing) -> CodebookSession:  # type: ignore[override]
         """The session a drawing's decoder writes in."""
-        features = self.text_encoder(self.text_encoder.ids(drawing.subjects)).to(self.transformer.dtype)
-        mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         layout: Any = drawing.layout
         return CodebookSession(
-            self.transformer, layout, features, mask, drawing.sampling, drawing.known, self.cache_bits,
+            self.transformer, layout, *self._captions(drawing), drawing.sampling, drawing.known, self.cache_bits,
             self._codebooks(),
         )  # fmt: skip
+
+    def _captions(self, drawing: Drawing) -> tuple[Tensor, Tensor]:
+        """Embeddings of captions [B, P, C], all of which count, bool [B, P]."""
+        features = self.text_encoder(self.text_encoder.ids(drawing.subjects)).to(self.transformer.dtype)
+        return features, torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+
+
+class TextToSoundMaskedPipeline(TextToSoundPipeline):
+    """The same with a transformer that fills codes in: codebook after codebook, all frames of one at once.
+
+    Known codes may stand anywhere: what is around a gap is seen from the beginning. Nothing is heard before the last
+    codebook is written.
+
+    Args:
+        tokenizer: as above.
+        text_encoder: as above.
+        transformer: writes the codes.
+        decoder: how the codes are written, of `mmgen.decoding.spans`; swap it by assignment.
+        sampling: the defaults of a call. Guidance and temperature are those of a codebook's first evaluation.
+    """
+
+    family = "spans"
+    algorithms: ClassVar[Any] = spans
+    decoder_type = SpanDecoder
+    component_types = TextToSoundPipeline.component_types | {"transformer": MaskedSoundTransformer}
+
+    def session(self, drawing: Drawing) -> MaskedCodebookSession:  # type: ignore[override]
+        """The session a drawing's decoder writes in."""
+        layout: Any = drawing.layout
+        return MaskedCodebookSession(
+            self.transformer, layout, *self._captions(drawing), drawing.sampling, drawing.known
+        )
+
+    def _generations(self, drawing: Drawing) -> Iterator[Generation]:
+        """A drawing evaluation by evaluation; there are no windows."""
+        return RasterPipeline._generations(self, drawing)

@@ -11,60 +11,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mmgen import decoding
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.checkpoints.folder import load_model
-from mmgen.pipelines.text_to_image import TextToImagePipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.tokenizers.patch_vq import PatchVQ
 from mmgen.training.acceptance import measure_draft
-from mmgen.training.captioned import Forward, fit_captioned
-from mmgen.training.folders import write_model, write_pipeline
+from mmgen.training.captioned import CaptionedRecipe, Forward, fit_captioned
+from mmgen.training.folders import write_model
 from mmgen.training.loop import Budget
 from mmgen.training.pictures import draw_lines
 from mmgen.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class RasterRecipe(Recipe):
-    """Makes a raster text-to-image pipeline on a shipped tokenizer.
+class RasterRecipe(CaptionedRecipe):
+    """Makes a raster text-to-image pipeline."""
 
-    A draft model and heads that stand in its folder belong to the backbone before: remake them after it.
+    def trainer(self) -> Callable[..., None]:
+        """What trains both in place: see `train_backbone`."""
+        return train_backbone
 
-    Attributes:
-        tokenizer: name of the tokenizer.
-        transformer: configuration of `RasterTransformer`.
-        decoder: name of the pipeline's own decoder.
-        decoder_options: its options.
-        sampling: the pipeline's defaults.
-        batch: pictures of a step.
-    """
-
-    tokenizer: str
-    transformer: dict
-    decoder: str
-    decoder_options: dict
-    sampling: dict
-    batch: int = 16
-
-    trained = ("transformer", "text_encoder")
-
-    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
-        """Trains and writes `destination`."""
-        from mmgen.pipelines.pipeline import load
-
-        torch.manual_seed(0)
-        tokenizer = load(self.tokenizer)
-        transformer = RasterTransformer(**self.transformer).to(device)
-        text_encoder = SceneEncoder(size=self.transformer["size"]).to(device)
-        self.begin(transformer, text_encoder)
-        checkpoint = work / "backbone.pt"
-        train_backbone(
-            transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile=compile, log=log
-        )
-        decoder = decoding.make(self.decoder, **self.decoder_options)
-        pipe = TextToImagePipeline(tokenizer, text_encoder, transformer, decoder, self.sampling)
-        write_pipeline(pipe.to("cpu"), destination, {"tokenizer": self.tokenizer})
+    def new_transformer(self, tokenizer: PatchVQ, text_encoder: SceneEncoder) -> RasterTransformer:
+        """A transformer that knows nothing yet."""
+        return RasterTransformer(**self.transformer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +85,17 @@ def train_backbone(
     budget: Budget,
     checkpoint: Path,
     batch: int = 16,
-    seed: int = 4,
-    unconditional: float = 0.1,
     compile: bool = False,
     log: Callable[[str], None] = print,
+    seed: int = 4,
+    unconditional: float = 0.1,
 ) -> None:
     """Trains a backbone, and the text encoder with it unless that is frozen. No picture is seen twice.
 
     Args:
+        compile: as for `fit_captioned`.
         seed: decides the pictures, together with the number of the step.
         unconditional: share of pictures whose caption is dropped; see `draw_lines`.
-        compile: as for `fit_captioned`.
     """
 
     def loss_of_step(forward: Forward, step: int) -> Tensor:

@@ -2,16 +2,73 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from mmgen.training.folders import write_pipeline
 from mmgen.training.loop import Budget, fit
+from mmgen.training.recipe import Recipe
 
 Forward = Callable[..., Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedRecipe(Recipe):
+    """Makes a pipeline on a shipped tokenizer: trains its transformer and its text encoder together.
+
+    Parts that belong to the weights before, such as drafts and heads, stay in its folder: remake them after it.
+
+    Attributes:
+        tokenizer: name of the tokenizer.
+        pipeline: class of the pipeline.
+        transformer: configuration of the transformer, but for what tokenizer and captions decide.
+        decoder: name of the pipeline's own decoder.
+        decoder_options: its options.
+        sampling: the pipeline's defaults.
+        batch: pictures, clips or recordings of a step.
+        dtype: in which weights are written.
+    """
+
+    tokenizer: str
+    pipeline: type[Any]
+    transformer: dict
+    decoder: str
+    decoder_options: dict
+    sampling: dict
+    batch: int = 16
+    dtype: torch.dtype = torch.float16
+
+    trained: ClassVar[tuple[str, ...]] = ("transformer", "text_encoder")
+
+    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
+        """Trains and writes `destination`."""
+        from mmgen.pipelines.pipeline import load
+
+        torch.manual_seed(0)
+        tokenizer = load(self.tokenizer)
+        text_encoder = self.pipeline.component_types["text_encoder"](size=self.transformer["size"]).to(device)
+        transformer = self.new_transformer(tokenizer, text_encoder).to(device)
+        self.begin(transformer, text_encoder)
+        checkpoint = work / "backbone.pt"
+        fit_parts = self.trainer()
+        fit_parts(transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile, log)
+        decoder = self.pipeline.algorithms.make(self.decoder, **self.decoder_options)
+        pipe = self.pipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
+        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, self.dtype)
+
+    @abstractmethod
+    def new_transformer(self, tokenizer: Any, text_encoder: Any) -> Any:
+        """A transformer that knows nothing yet."""
+
+    @abstractmethod
+    def trainer(self) -> Callable[..., None]:
+        """What trains both in place, called as `mmgen.training.backbone.train_backbone`."""
 
 
 def fit_captioned(

@@ -6,7 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from mmgen.errors import OptionError, UnknownNameError
+from mmgen.pipelines.text_to_image import TextToImagePipeline
+from mmgen.pipelines.text_to_sound import TextToSoundMaskedPipeline, TextToSoundPipeline
 from mmgen.pipelines.text_to_video import TextToVideoNeighbourPipeline, TextToVideoPipeline
 from mmgen.pipelines.text_to_video_frames import TextToVideoFramesPipeline
 from mmgen.training import features, hearing
@@ -16,6 +20,7 @@ from mmgen.training.distilled import DistilledRecipe, Turn
 from mmgen.training.frames import FramesRecipe
 from mmgen.training.heads import HeadsRecipe
 from mmgen.training.loop import Budget
+from mmgen.training.masked_sound import MaskedSoundRecipe
 from mmgen.training.recipe import Recipe
 from mmgen.training.scales import PyramidRecipe, ScalesRecipe, SmallScalesRecipe
 from mmgen.training.sound import SoundRecipe
@@ -32,11 +37,13 @@ RECIPES: dict[str, Recipe] = {
     "emoji-64": RasterRecipe(
         folder="pipelines/emoji-64",
         tokenizer="emoji-patches",
+        pipeline=TextToImagePipeline,
         transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
         budget=Budget(steps=3000, learning_rate=4e-3, decay_from=0.45),
         decoder="jacobi",
         decoder_options={"window": 32},
         sampling={"guidance": 1.25, "temperature": 0.8},
+        dtype=torch.float32,
     ),
     "emoji-64-draft": DraftRecipe(
         folder="pipelines/emoji-64/draft",
@@ -128,11 +135,22 @@ RECIPES: dict[str, Recipe] = {
     "sound-16k": SoundRecipe(
         folder="pipelines/sound-16k",
         tokenizer="sound-codes",
+        pipeline=TextToSoundPipeline,
         transformer={"size": 256, "layers": 4, "heads": 4, "hidden_size": 704},
         budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
         decoder="jacobi",
         decoder_options={},
         sampling={"guidance": 1.5, "temperature": 0.8},
+    ),
+    "sound-16k-masked": MaskedSoundRecipe(
+        folder="pipelines/sound-16k-masked",
+        tokenizer="sound-codes",
+        pipeline=TextToSoundMaskedPipeline,
+        transformer={"size": 256, "layers": 4, "heads": 4, "hidden_size": 704},
+        budget=Budget(steps=4000, learning_rate=4e-3, decay_from=0.45),
+        decoder="masked-spans",
+        decoder_options={"passes": 6, "fine_passes": 1},
+        sampling={"guidance": 2.0, "temperature": 0.8},
     ),
 }
 

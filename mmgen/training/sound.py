@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,79 +12,56 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
-from mmgen.backbones.sound import SoundTransformer
+from mmgen.backbones.sound import SoundModel, SoundTransformer
 from mmgen.codebook_layout import CodebookLayout
-from mmgen.decoding import planes
-from mmgen.pipelines.text_to_sound import TextToSoundPipeline
 from mmgen.scenes.score import SECONDS
 from mmgen.scenes.sound import SoundScene
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
 from mmgen.tokenizers.sound_vq import SoundVQ
-from mmgen.training.captioned import Forward, fit_captioned
-from mmgen.training.folders import write_pipeline
+from mmgen.training.captioned import CaptionedRecipe, Forward, fit_captioned
 from mmgen.training.loop import Budget
-from mmgen.training.recipe import Recipe
 from mmgen.training.sounds import SoundShards
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundRecipe(Recipe):
-    """Makes a text-to-sound pipeline on a shipped codec, its weights in float16.
+class SoundRecipe(CaptionedRecipe):
+    """Makes a text-to-sound pipeline."""
 
-    Attributes:
-        tokenizer: name of the codec.
-        transformer: configuration of the transformer, but for what the codec decides.
-        decoder: name of the pipeline's own decoder.
-        decoder_options: its options.
-        sampling: the pipeline's defaults.
-        batch: recordings of a step.
-    """
+    def trainer(self) -> Callable[..., None]:
+        """What trains both in place: see `train_sound`."""
+        return partial(train_sound, loss=self.loss)
 
-    tokenizer: str
-    transformer: dict
-    decoder: str
-    decoder_options: dict
-    sampling: dict
-    batch: int = 16
+    def loss(self, forward: Forward, transformer: Any, codes: Tensor, memory: Any, step: int) -> Tensor:
+        """What the training lowers; see `next_step_loss`."""
+        return next_step_loss(forward, transformer, codes, memory)
 
-    trained = ("transformer", "text_encoder")
-
-    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
-        """Trains and writes `destination`."""
-        from mmgen.pipelines.pipeline import load
-
-        torch.manual_seed(0)
-        codec = load(self.tokenizer)
-        text_encoder = SoundSceneEncoder(size=self.transformer["size"]).to(device)
-        transformer = new_transformer(codec, self.transformer).to(device)
-        self.begin(transformer, text_encoder)
-        train_sound(transformer, text_encoder, codec, self.budget, work / "backbone.pt", self.batch, compile, log)
-        decoder = planes.make(self.decoder, **self.decoder_options)
-        pipe = TextToSoundPipeline(codec, text_encoder, transformer, decoder, self.sampling).to("cpu")
-        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, torch.float16)
-
-
-def new_transformer(codec: SoundVQ, config: dict[str, Any]) -> SoundTransformer:
-    """A transformer that knows nothing yet."""
-    steps = SECONDS * codec.sampling_rate // codec.hop + codec.codebooks - 1
-    return SoundTransformer(codec.codebook_size, codec.codebooks, steps, **config)
+    def new_transformer(self, tokenizer: SoundVQ, text_encoder: SoundSceneEncoder) -> SoundModel:
+        """A transformer that knows nothing yet."""
+        kind = self.pipeline.component_types["transformer"]
+        steps = SECONDS * tokenizer.sampling_rate // tokenizer.hop
+        if kind is SoundTransformer:
+            steps += tokenizer.codebooks - 1  # the last codebook is so many steps late
+        return kind(tokenizer.codebook_size, tokenizer.codebooks, steps, **self.transformer)
 
 
 def train_sound(
-    transformer: SoundTransformer,
+    transformer: SoundModel,
     text_encoder: SoundSceneEncoder,
     codec: SoundVQ,
     budget: Budget,
     checkpoint: Path,
-    batch: int = 16,
-    compile: bool = False,
-    log: Callable[[str], None] = print,
+    batch: int,
+    compile: bool,
+    log: Callable[[str], None],
+    loss: Callable[..., Tensor],
     unconditional: float = 0.1,
 ) -> None:
     """Trains a transformer of sound and the text encoder with it. Each recording is seen four times.
 
     Args:
         compile: as for `fit_captioned`.
+        loss: what is lowered, given the forward pass `features_of_lines`, the transformer, codes [B, K, T], what it
+            remembers of captions, and the step's number.
         unconditional: share of recordings whose caption is dropped, for classifier-free guidance (Ho and Salimans
             2022); rounded to whole recordings of a batch, so 0.1 of 16 is 2.
     """
@@ -94,7 +72,7 @@ def train_sound(
         captions = text_encoder(text_encoder.ids(scenes))
         told = torch.arange(batch, device=captions.device) >= round(batch * unconditional)
         memory = transformer.remember(captions, told[:, None].expand(captions.shape[:2]))
-        return next_step_loss(forward, transformer, codes.to(captions.device), memory)
+        return loss(forward, transformer, codes.to(captions.device), memory, step)
 
     passed = transformer.features_of_lines
     fit_captioned(transformer, text_encoder, loss_of_step, budget, checkpoint, compile, log, passed)

@@ -4,71 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmgen.backbones.neighbour import NeighbourTransformer
 from mmgen.backbones.raster import RasterTransformer
-from mmgen.pipelines.text_to_video import TextToVideoPipeline
 from mmgen.scenes.motion_encoder import MovingSceneEncoder
 from mmgen.scenes.motion_render import FRAMES
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
-from mmgen.training.captioned import Forward, fit_captioned
+from mmgen.training.captioned import CaptionedRecipe, Forward, fit_captioned
 from mmgen.training.clips import draw_clip_codes
-from mmgen.training.folders import write_pipeline
 from mmgen.training.loop import Budget
-from mmgen.training.recipe import Recipe
 
 SIDE = 64
 """Pixels of a frame along each axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoRecipe(Recipe):
-    """Makes a text-to-video pipeline on a shipped tokenizer, its weights in float16.
-
-    Attributes:
-        tokenizer: name of the tokenizer.
-        pipeline: class of the pipeline, whose transformer says in which order codes are written.
-        transformer: configuration of the transformer, but for what tokenizer and captions decide.
-        decoder: name of the pipeline's own decoder.
-        decoder_options: its options.
-        sampling: the pipeline's defaults.
-        batch: clips of a step.
-    """
-
-    tokenizer: str
-    pipeline: type[TextToVideoPipeline]
-    transformer: dict
-    decoder: str
-    decoder_options: dict
-    sampling: dict
-    batch: int = 16
-
-    trained = ("transformer", "text_encoder")
-
-    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
-        """Trains and writes `destination`."""
-        from mmgen.pipelines.pipeline import load
-
-        torch.manual_seed(0)
-        tokenizer = load(self.tokenizer)
-        text_encoder = MovingSceneEncoder(size=self.transformer["size"]).to(device)
-        transformer = self.new_transformer(tokenizer, text_encoder).to(device)
-        self.begin(transformer, text_encoder)
-        parts = transformer, text_encoder, tokenizer, self.budget, work / "backbone.pt"
-        train_video(*parts, self.batch, compile, log, loss=self.loss)
-        decoder = self.pipeline.algorithms.make(self.decoder, **self.decoder_options)
-        pipe = self.pipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
-        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, torch.float16)
+class VideoRecipe(CaptionedRecipe):
+    """Makes a text-to-video pipeline, whose transformer says in which order codes are written."""
 
     def loss(self, forward: Forward, transformer: Any, captions: Tensor, tokens: Tensor, step: int) -> Tensor:
         """What the training lowers; see `next_token_loss`."""
         return next_token_loss(forward, transformer, captions, tokens, step)
+
+    def trainer(self) -> Callable[..., None]:
+        """What trains both in place: see `train_video`."""
+        return partial(train_video, loss=self.loss)
 
     def new_transformer(self, tokenizer: CausalPatchVQ, text_encoder: MovingSceneEncoder) -> Any:
         """A transformer that knows nothing yet."""

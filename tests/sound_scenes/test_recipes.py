@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import mmgen
-from mmgen.backbones.sound import SoundTransformer
+from mmgen.backbones.sound import MaskedSoundTransformer, SoundTransformer
 from mmgen.checkpoints.folder import load_model
 from mmgen.evaluation.spectra import spectral_distance
 from mmgen.pipelines import pipeline
@@ -89,24 +89,28 @@ def test_the_judge_resumes_and_writes_its_weights(tmp_path, small):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_the_pipeline_is_trained_on_codes_and_loads(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "family", "model", "steps"),
+    [("sound-16k", "codebooks", SoundTransformer, 153), ("sound-16k-masked", "spans", MaskedSoundTransformer, 150)],
+)
+def test_the_pipeline_is_trained_on_codes_and_loads(tmp_path, monkeypatch, name, family, model, steps):
     codec = SoundVQ(**SMALL)
     torch.nn.init.normal_(codec.vectors)
     load = pipeline.load
     monkeypatch.setattr(pipeline, "load", lambda name, *more: codec if name == "tiny" else load(name, *more))
     transformer = {"size": 16, "layers": 1, "heads": 2, "hidden_size": 16}
     recipe = dataclasses.replace(
-        recipes.RECIPES["sound-16k"], tokenizer="tiny", transformer=transformer, batch=4,
+        recipes.RECIPES[name], tokenizer="tiny", transformer=transformer, batch=4,
         budget=Budget(steps=3, log_steps=1),
     )  # fmt: skip
-    monkeypatch.setitem(recipes.RECIPES, "sound-16k", recipe)
+    monkeypatch.setitem(recipes.RECIPES, name, recipe)
     lines = []
-    folder = recipes.train("sound-16k", tmp_path / "made", tmp_path / "work", log=lines.append)
+    folder = recipes.train(name, tmp_path / "made", tmp_path / "work", log=lines.append)
     assert len(lines) == 3
     about = json.loads((folder / "mmgen.json").read_text())
-    assert about == {"medium": "audio", "family": "codebooks", "shared": {"tokenizer": "tiny"}}
-    written = load_model(SoundTransformer, folder / "transformer")
-    assert written.vocabulary_size == 16 and written.step_embedding.num_embeddings == 153
+    assert about == {"medium": "audio", "family": family, "shared": {"tokenizer": "tiny"}}
+    written = load_model(model, folder / "transformer")
+    assert written.vocabulary_size == 16 and written.step_embedding.num_embeddings == steps
 
 
 def test_shards_are_used_round_after_round_and_do_not_hang_on_the_steps_before():
