@@ -63,8 +63,8 @@ def way(motion: Motion, frames: int) -> np.ndarray:
     return along if motion.direction in ("right", "down") else TRACK - along
 
 
-def sample_moving_scene(generator: np.random.Generator, objects: Sequence[str]) -> MovingScene:
-    """Draws a random moving scene: three of five have one object, the others two."""
+def sample_moving_scene(generator: np.random.Generator, objects: Sequence[str], pairs: float = 0.4) -> MovingScene:
+    """Draws a random moving scene; a share of `pairs` has two objects, the others one."""
 
     def choose(options: Sequence) -> str:
         return options[int(generator.integers(len(options)))]
@@ -75,7 +75,7 @@ def sample_moving_scene(generator: np.random.Generator, objects: Sequence[str]) 
         return Motion(choose(VERBS[1:]), choose(directions), choose(tuple(SPEEDS)))
 
     first, background = choose(objects), choose(tuple(BACKGROUNDS))
-    if generator.random() < 0.6:
+    if generator.random() >= pairs:
         return MovingScene(first, motion(DIRECTIONS, 0.08), background=background)
     directions = (DIRECTIONS[:2], DIRECTIONS[2:])[int(generator.integers(2))]
     second = choose([name for name in objects if name != first])

@@ -16,13 +16,19 @@ from mmgen.tokenizers.causal_patches import CausalPatchVQ
 
 
 def draw_clips(
-    seed: tuple[int, ...], count: int, objects: Sequence[str], held_out: bool = False, frames: int = FRAMES
+    seed: tuple[int, ...],
+    count: int,
+    objects: Sequence[str],
+    held_out: bool = False,
+    frames: int = FRAMES,
+    pairs: float = 0.4,
 ) -> tuple[list[MovingScene], Tensor]:
     """Draws moving scenes at random and their clips.
 
     Args:
         seed: decides the batch.
         held_out: draw only combinations kept out of training; otherwise only the others.
+        pairs: share of the scenes that have two objects.
 
     Returns:
         Scenes, and clips [count, 3, frames, 64, 64] in [-1, 1].
@@ -30,7 +36,7 @@ def draw_clips(
     generator = np.random.default_rng(seed)
     scenes: list[MovingScene] = []
     while len(scenes) < count:
-        scene = sample_moving_scene(generator, objects)
+        scene = sample_moving_scene(generator, objects, pairs)
         if is_held_out(scene) == held_out:
             scenes.append(scene)
     return scenes, to_videos([render_clip(scene, generator, frames) for scene in scenes])
@@ -44,6 +50,7 @@ def draw_clip_codes(
     tokenizer: CausalPatchVQ,
     unconditional: float = 0.0,
     held_out: bool = False,
+    pairs: float = 0.4,
 ) -> tuple[Tensor, Tensor]:
     """Draws captioned clips for training.
 
@@ -52,11 +59,12 @@ def draw_clip_codes(
         unconditional: share of clips whose caption is dropped, for classifier-free guidance (Ho and
             Salimans 2022); rounded to whole clips of a batch, so 0.1 of 16 is 2.
         held_out: draw only combinations kept out of training; otherwise only the others.
+        pairs: share of the clips that have two objects.
 
     Returns:
         Caption fields int64 [count, P], and codes int64 [count, 1, t, h, w] on the text encoder's device.
     """
-    scenes, clips = draw_clips(seed, count, text_encoder.config.objects, held_out)
+    scenes, clips = draw_clips(seed, count, text_encoder.config.objects, held_out, pairs=pairs)
     ids = text_encoder.ids(scenes)
     ids[: round(count * unconditional)] = text_encoder.null_ids(1)
     return ids, tokenizer.encode(clips.to(tokenizer.device)).to(text_encoder.device)

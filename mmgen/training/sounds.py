@@ -62,10 +62,13 @@ class SoundShards:
         scenes, waveforms = self.shard(number)
         return [scenes[row] for row in rows], waveforms[rows]
 
+    def scenes(self, number: int) -> list[SoundScene]:
+        """The scenes of a shard; nothing is rendered."""
+        generator = np.random.default_rng((self.seed, 2, number))
+        return sample_sound_scenes(generator, self.size, self.speech, self.held_out)
+
     def _begun(self, number: int) -> tuple[int, list[SoundScene], Future]:
-        scenes = sample_sound_scenes(
-            np.random.default_rng((self.seed, 2, number)), self.size, self.speech, self.held_out
-        )
+        scenes = self.scenes(number)
         return number, scenes, rendering(scenes, 1000 * self.seed + number)
 
 

@@ -22,6 +22,8 @@ from mmgen.training.loop import Budget
 
 SIDE = 64
 """Pixels of a frame along each axis."""
+_PAIRS = 0.75
+"""Share of clips with two objects, which are harder to learn than one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ def train_video(
     """
 
     def loss_of_step(forward: Forward, step: int) -> Tensor:
-        ids, codes = draw_clip_codes((7, step), batch, text_encoder, tokenizer, unconditional)
+        ids, codes = draw_clip_codes((7, step), batch, text_encoder, tokenizer, unconditional, pairs=_PAIRS)
         tokens = transformer.layout.flatten(codes)
         return (loss or next_token_loss)(forward, transformer, text_encoder(ids), tokens, step)
 

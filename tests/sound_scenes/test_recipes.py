@@ -19,7 +19,7 @@ from mmgen.tokenizers.sound_vq import SoundVQ
 from mmgen.training import recipes, sounds
 from mmgen.training.hearing import blemished
 from mmgen.training.loop import Budget
-from mmgen.training.sound import next_step_loss, planes_of
+from mmgen.training.sound import CodePool, next_step_loss, planes_of
 from mmgen.training.sounds import SoundShards
 
 SMALL = {"codebook_size": 16, "code_size": 8}
@@ -124,6 +124,23 @@ def test_shards_are_used_round_after_round_and_do_not_hang_on_the_steps_before()
         assert torch.equal(pair.flatten(1).sort(0).values, everything[1].flatten(1).sort(0).values)
     assert not torch.equal(seen[0][1], seen[2][1])
     assert not torch.equal(seen[8][1][0], seen[0][1][0])  # of the next shard
+
+
+def test_a_pool_grows_and_is_the_same_from_its_files(tmp_path, monkeypatch):
+    codec = SoundVQ(**SMALL)
+    torch.nn.init.normal_(codec.vectors)
+    pool = CodePool(SoundShards(seed=1), codec, tmp_path)
+    seen = [pool.batch(step, 4) for step in range(17)]
+    assert len(list(tmp_path.iterdir())) == 3  # 64 recordings are four uses of two shards of eight
+    first = SoundShards(seed=1).shard(0)
+    for scenes, codes in seen[:8]:
+        rows = [first[0].index(scene) for scene in scenes]
+        assert len(set(rows)) == 4 and torch.equal(codes, codec.encode(first[1][rows]))
+    monkeypatch.setattr(sounds, "rendering", None)
+    again = CodePool(SoundShards(seed=1), codec, tmp_path)
+    for step in (16, 3):
+        scenes, codes = again.batch(step, 4)
+        assert scenes == seen[step][0] and torch.equal(codes, seen[step][1])
 
 
 @torch.no_grad()
