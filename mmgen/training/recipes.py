@@ -93,7 +93,7 @@ RECIPES: dict[str, Recipe] = {
     "moving-patches": CausalPatchesRecipe(
         folder="tokenizers/moving-patches",
         config={"codebook_size": 1024, "patch_size": 8, "frame_stride": 4, "ways": (8, 16, 32), "layers": 2},
-        budget=Budget(steps=165, learning_rate=2e-3, decay_from=0.3),
+        budget=Budget(steps=600, learning_rate=2e-3, decay_from=0.3),
     ),
     "moving-64": VideoRecipe(
         folder="pipelines/moving-64",
