@@ -18,13 +18,18 @@ from mmgen.codebook_layout import CodebookLayout
 
 @dataclass(frozen=True)
 class Caption:
-    """What is added to every step of a row.
+    """What is added to the steps of a row, to each its own; the last one's to all that follow.
 
     Attributes:
-        embedding: [R, 1, C].
+        embedding: [R, S, C].
     """
 
     embedding: Tensor
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Those of steps int64 [R or 1, L]: [R, L, C]."""
+        rows = torch.arange(len(self.embedding), device=positions.device)[:, None]
+        return self.embedding[rows, positions.clamp(max=self.embedding.shape[1] - 1)]
 
     def select(self, rows: Tensor) -> Caption:
         """That of some rows."""
@@ -35,8 +40,8 @@ class SoundModel(ModelMixin, ConfigMixin):
     """What our transformers of sound share: a step's codes are embedded, each with the table of its codebook, and
     summed; a slot without a code is a word of its own, `nothing`; and each codebook has a head.
 
-    A caption is the sum of its embeddings, which is added to every step. A learned vector says which step it is, since
-    notes begin on their beats; behind the last of them it stays.
+    A caption is an embedding for each step, which is added to it. A learned vector says which step it is; behind the
+    last of them it stays.
 
     Attributes:
         vocabulary_size: codes V of each codebook.
@@ -81,13 +86,13 @@ class SoundModel(ModelMixin, ConfigMixin):
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def remember(self, features: Tensor, mask: Tensor) -> Caption:
-        """What is added to every step.
+        """What is added to the steps.
 
         Args:
-            features: embeddings of captions, [R, P, C].
-            mask: which of them count, bool [R, P]; a row of which none does has no caption.
+            features: embeddings of captions, [R, S, C], one a step.
+            mask: which of them count, bool [R, S]; a row of which none does has no caption.
         """
-        return Caption((features.to(self.dtype) * mask[..., None]).sum(1, keepdim=True))
+        return Caption(features.to(self.dtype) * mask[..., None])
 
     def features_of_lines(self, planes: Tensor, memory: Caption) -> Tensor:
         """The streams [R, L, C] behind the last block and its norm, of whole lines at once.
@@ -100,7 +105,7 @@ class SoundModel(ModelMixin, ConfigMixin):
 
     def _run(self, planes: Tensor, memory: Caption, positions: Tensor, cache: KVCache | None) -> Tensor:
         last = self.step_embedding.num_embeddings - 1
-        x = memory.embedding + self.step_embedding(positions.clamp(max=last))
+        x = memory.at(positions) + self.step_embedding(positions.clamp(max=last))
         for table, codes in zip(self.code_embedding, planes.unbind(-1), strict=True):
             x = x + table(codes)
         angles = self._angles(positions, x)
@@ -121,7 +126,7 @@ class SoundTransformer(SoundModel):
 
     Steps are those of MusicGen's order (Copet et al. 2023, arXiv 2306.05284, section 2.2), each codebook a frame later
     than the one before. Deviations: blocks are ours, with rotary positions; and a caption is no text to look at but
-    one vector. For arguments see `SoundModel`.
+    a vector for each step. For arguments see `SoundModel`.
     """
 
     causal = True

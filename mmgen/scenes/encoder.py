@@ -49,7 +49,7 @@ class FieldEncoder(ModelMixin, ConfigMixin):
     def null_ids(self, batch: int) -> Tensor:
         """The fields of "no caption", for guidance: int64 [batch, P]."""
         count = self.embedding.num_embeddings
-        return torch.arange(count - self.length, count).expand(batch, -1)
+        return torch.arange(count - len(self._fields), count).expand(batch, -1)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings [B, P, C] of field ids [B, P]."""

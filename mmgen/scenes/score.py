@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mmgen.scenes.sound import TEMPOS, TONES, Music
 
 SECONDS = 3
@@ -35,6 +37,35 @@ def onsets(tempo: str) -> list[int]:
 def score(music: Music) -> list[tuple[int, ...]]:
     """The keys of MIDI that sound in each step, lowest first; a step is a note or a chord of three."""
     return [_step(music, number) for number in range(len(onsets(music.tempo)))]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a score says of a frame.
+
+    Attributes:
+        keys: of MIDI that sound, lowest first; none before the first note.
+        since: frames since they began; None before the first note.
+        coming: the keys that are next; none behind the last note's onset.
+        until: frames until they begin; None where there are none.
+    """
+
+    keys: tuple[int, ...] = ()
+    since: int | None = None
+    coming: tuple[int, ...] = ()
+    until: int | None = None
+
+
+def moments(music: Music) -> list[Moment]:
+    """The score of a recording frame by frame."""
+    starts, steps = onsets(music.tempo), score(music)
+    found = []
+    for frame in range(SECONDS * FRAMES_A_SECOND):
+        begun = sum(start <= frame for start in starts)
+        now = (steps[begun - 1], frame - starts[begun - 1]) if begun else ((), None)
+        coming = (steps[begun], starts[begun] - frame) if begun < len(starts) else ((), None)
+        found.append(Moment(*now, *coming))
+    return found
 
 
 def _step(music: Music, number: int) -> tuple[int, ...]:
