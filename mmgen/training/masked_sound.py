@@ -12,13 +12,11 @@ from torch.nn.functional import cross_entropy
 
 from mmgen.backbones.sound import MaskedSoundTransformer
 from mmgen.training.captioned import Forward
-from mmgen.training.sound import SoundRecipe
+from mmgen.training.sound import SoundRecipe, disturbed
 
 _SEED = 9
 _SPAN = 3
 """Frames that are hidden together, as the decoder's spans."""
-_WRONG = 0.1
-"""Share of the codes of a recording that are shown and wrong, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +31,13 @@ class MaskedSoundRecipe(SoundRecipe):
 def hidden_span_loss(
     forward: Forward, transformer: MaskedSoundTransformer, codes: Tensor, memory: Any, step: int
 ) -> Tensor:
-    """Mean cross-entropy of hidden codes of one codebook a recording, given those that are shown, in nats.
+    """Mean cross-entropy of hidden codes, given those that are shown, in nats.
 
-    As MAGNeT is trained (Ziv et al. 2024, section 3.1): earlier codebooks are shown, later ones hidden, and of the
-    codebook itself a share of cos(u pi / 2) of the spans is hidden, u uniform. Deviations: spans do not overlap, as
-    they do not while recordings are written; the first codebook, by which the others go, is that of twice as many
-    recordings as each other; and up to a tenth of what is shown is another recording's code of the same place, since
-    what the model reads while it writes has faults, too.
+    As MAGNeT is trained (Ziv et al. 2024, section 3.1): of each recording a codebook is drawn; those before it are
+    shown, those behind it hidden, and of its own spans a share of cos(u pi / 2) is hidden, u uniform. Deviations:
+    what is hidden of later codebooks is asked for, too; spans do not overlap, as they do not while recordings are
+    written; the first codebook, by which the others go, is drawn twice as often as each other; and some of what is
+    shown is wrong, see `disturbed`.
 
     Args:
         forward: the transformer's `features_of_lines`.
@@ -50,14 +48,15 @@ def hidden_span_loss(
     generator = torch.Generator().manual_seed((_SEED << 32) + step)
     books = draw_books(len(codes), codes.shape[1], generator)
     hidden = draw_hidden_spans(books, codes.shape, generator).to(codes.device)
-    wrong = torch.rand(codes.shape, generator=generator) < _WRONG * torch.rand(len(codes), 1, 1, generator=generator)
-    shown = torch.where(wrong.to(codes.device), codes.roll(1, 0), codes).masked_fill(hidden, transformer.nothing)
-    streams, losses = forward(shown.mT, memory), []
-    for book, head in enumerate(transformer.code_heads):
-        of_book = (books == book).nonzero().flatten().to(codes.device)
-        asked = hidden[of_book, book]
-        losses.append(cross_entropy(head(streams[of_book][asked]), codes[of_book, book][asked], reduction="sum"))
-    return torch.stack(losses).sum() / sum(int(hidden[books == book, book].sum()) for book in range(codes.shape[1]))
+    shown = disturbed(codes, generator).masked_fill(hidden, transformer.nothing)
+    streams = forward(shown.mT, memory)
+    losses = [
+        cross_entropy(
+            head(streams).mT, codes[:, book].masked_fill(~hidden[:, book], -1), ignore_index=-1, reduction="sum"
+        )
+        for book, head in enumerate(transformer.code_heads)
+    ]
+    return torch.stack(losses).sum() / hidden.sum()
 
 
 def draw_books(recordings: int, codebooks: int, generator: torch.Generator) -> Tensor:

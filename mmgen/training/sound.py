@@ -25,6 +25,10 @@ from mmgen.training.captioned import CaptionedRecipe, Forward, fit_captioned
 from mmgen.training.loop import Budget
 from mmgen.training.sounds import SoundShards
 
+_SEED = 10
+_WRONG = 0.2
+"""Share of a recording's codes that are read and wrong, at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoundRecipe(CaptionedRecipe):
@@ -36,7 +40,7 @@ class SoundRecipe(CaptionedRecipe):
 
     def loss(self, forward: Forward, transformer: Any, codes: Tensor, memory: Any, step: int) -> Tensor:
         """What the training lowers; see `next_step_loss`."""
-        return next_step_loss(forward, transformer, codes, memory)
+        return next_step_loss(forward, transformer, codes, memory, step)
 
     def new_transformer(self, tokenizer: SoundVQ, text_encoder: SoundSceneEncoder) -> SoundModel:
         """A transformer that knows nothing yet."""
@@ -84,7 +88,7 @@ def train_sound(
 class CodePool:
     """Codes of recordings, among which a step's are drawn: the more of them, the longer a training lasts.
 
-    A shard of recordings joins the pool for every four of its size that are drawn, so an old one is met again more and
+    A shard of recordings joins the pool whenever two of its size have been drawn, so an old one is met again more and
     more seldom. (Using each shard up before the next came, four times over, taught the shard by heart: the loss of 1.6
     fell to 0.35, and was 1.6 again with the next one.)
 
@@ -99,7 +103,7 @@ class CodePool:
         self._scenes: list[SoundScene] = []
         self._codes: list[Tensor] = []
 
-    def batch(self, step: int, count: int, uses: int = 4) -> tuple[list[SoundScene], Tensor]:
+    def batch(self, step: int, count: int, uses: int = 2) -> tuple[list[SoundScene], Tensor]:
         """Scenes for a step, and their codes int64 [count, K, T]."""
         size = self.shards.size
         needed = step * count // (uses * size) + 1
@@ -124,19 +128,33 @@ class CodePool:
         return codes
 
 
-def next_step_loss(forward: Forward, transformer: SoundTransformer, codes: Tensor, memory: Any) -> Tensor:
+def next_step_loss(forward: Forward, transformer: SoundTransformer, codes: Tensor, memory: Any, step: int) -> Tensor:
     """Mean cross-entropy of each code given the caption and the steps before its own, in nats.
 
     Args:
         forward: the transformer's `features_of_lines`.
         codes: int64 [B, K, T].
         memory: of the captions.
+        step: number of the training's step, which decides what is shown wrongly.
     """
     layout = transformer.layout(codes.shape[2])
     targets = planes_of(layout, codes)
-    shown = pad(targets, (0, 0, 1, 0), value=-1)[:, :-1]
+    read = planes_of(layout, disturbed(codes, torch.Generator().manual_seed((_SEED << 32) + step)))
+    shown = pad(read, (0, 0, 1, 0), value=-1)[:, :-1]
     streams = forward(torch.where(shown < 0, transformer.nothing, shown), memory)
     return cross_entropy(transformer.logits(streams).flatten(0, -2), targets.flatten(), ignore_index=-1)
+
+
+def disturbed(codes: Tensor, generator: torch.Generator) -> Tensor:
+    """Codes [B, K, T] as a transformer reads them while it learns: some are another recording's, of the same place.
+
+    Of each recording a share of up to a fifth, since what is read while sound is written has faults, too; and as the
+    caption says nearly everything, what leans on it rather than on the codes before it does better with captions that
+    it has not met.
+    """
+    shares = _WRONG * torch.rand(len(codes), 1, 1, generator=generator)
+    wrong = torch.rand(codes.shape, generator=generator) < shares
+    return torch.where(wrong.to(codes.device), codes.roll(1, 0), codes)
 
 
 def planes_of(layout: CodebookLayout, codes: Tensor) -> Tensor:
