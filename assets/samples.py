@@ -1,6 +1,7 @@
 """Draws the README's row of pictures: `python assets/samples.py [FILE]`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -19,18 +20,22 @@ PROMPTS = (
     "four strawberries on a gray background",
     "a house below a cloud on a blue background",
 )
-SEED, SCALE, GAP, COLUMNS = 1, 3, 6, 5
+SEED = 1
+
+
+def sheet(images: Sequence[Image.Image], scale: int, columns: int = 5, gap: int = 6) -> Image.Image:
+    """Pictures of one size in rows."""
+    side = images[0].width * scale
+    rows = -(-len(images) // columns)
+    made = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        made.paste(image.resize((side, side), Image.Resampling.NEAREST), (column * (side + gap), row * (side + gap)))
+    return made
 
 
 def main(path: Path) -> None:
-    images = mmgen.load("emoji-64")(PROMPTS, seed=SEED).images
-    side = images[0].width * SCALE
-    rows = -(-len(images) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * (side + GAP) - GAP, rows * (side + GAP) - GAP), "white")
-    for index, image in enumerate(images):
-        row, column = divmod(index, COLUMNS)
-        sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (column * (side + GAP), row * (side + GAP)))
-    sheet.save(path, optimize=True)
+    sheet(mmgen.load("emoji-64")(PROMPTS, seed=SEED).images, scale=3).save(path, optimize=True)
 
 
 if __name__ == "__main__":

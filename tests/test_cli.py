@@ -21,6 +21,7 @@ from mmgen.cli import main
 from mmgen.decoding.options import parts
 from mmgen.pipelines.text_to_image import TextToImagePipeline
 from mmgen.scenes.encoder import SceneEncoder
+from mmgen.scenes.grammar import Grammar
 from mmgen.tokenizers.patch_vq import PatchVQ
 
 PROMPT = "a red apple to the left of a cat on a blue background"
@@ -247,13 +248,43 @@ def test_list_names_the_shipped_pipelines(run):
 
 
 def test_list_names_what_captions_may_say(run, tiny):
-    words = json.loads(run("list", "--objects", "--json")[1])
-    assert [item["name"] for item in words["objects"]] == list(OBJECTS)
-    assert words["objects"][2]["aliases"] == ["apple"]
-    assert "blue" in words["colours"] and "top left" in words["positions"]
-    out = run("list", "--objects")[1]
-    for word in ("red apple", "apple", "purple", "bottom right", "left of", "small"):
+    (row,) = json.loads(run("list", tiny, "--words", "--json")[1])
+    assert row == {"name": str(tiny), "medium": "image", "words": Grammar(OBJECTS).words()}
+    out = run("list", "--words", tiny)[1]
+    for word in ("red apple (apple)", "purple", "bottom right", "left of", "small (little, tiny)"):
         assert word in out
+    shipped = json.loads(run("list", "--words", "--json")[1])
+    assert [row["name"] for row in shipped] == list(catalog.pipelines())
+    out = run("list", "--words")[1]
+    assert "emoji-64, emoji-64-scales:\n  objects: cat, dog" in out
+
+
+@pytest.mark.parametrize("objects", [None, [], ["cat", 7], "cat"])
+def test_words_of_a_damaged_pipeline(run, tiny, tmp_path, objects):
+    shutil.copytree(tiny, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "text_encoder" / "config.json"
+    path.write_text(json.dumps({"_class_name": "SceneEncoder", "objects": objects}))
+    assert_refused(run("list", "--words", tmp_path / "damaged"), 1, "text_encoder", "give a list of names")
+
+
+def test_words_where_any_text_will_do(run, tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "free")
+    shutil.rmtree(tmp_path / "free" / "text_encoder")
+    assert json.loads(run("list", "--words", tmp_path / "free", "--json")[1])[0]["words"] is None
+    assert "any text" in run("list", "--words", tmp_path / "free")[1]
+
+
+def test_words_fit_the_terminal(run, tiny, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    wide = run("list", "--words", tiny)[1].split()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = run("list", "--words", tiny)[1].splitlines()
+    assert max(map(len, lines[1:])) <= 40 and " ".join(lines).split() == wide
+
+
+def test_words_are_listed_of_pipelines_alone(run, tiny):
+    assert_refused(run("list", tiny), 2, "add --words")
+    assert_refused(run("list", "absent", "--words"), 1, "absent", "emoji-64")
 
 
 def test_decoders_are_described(run):
@@ -551,7 +582,7 @@ def test_bench_prints_rows_and_writes_a_plot(run):
 def test_evaluate_prints_the_report(run, tiny, monkeypatch):
     from mmgen.evaluation import adherence, judges
 
-    report, asked = adherence.Report(), []
+    report, asked = adherence.PictureReport(), []
     report.background.add(True)
     report.background.add(False)
 

@@ -23,7 +23,7 @@ print(json.dumps({"code": code, "modules": sorted(sys.modules)}))
         ["generate", "--help"],
         ["list"],
         ["list", "--json"],
-        ["list", "--objects"],
+        ["list", "--words"],
         ["generate", "a cat", "--pipeline", "absent"],
         ["generate"],
     ],

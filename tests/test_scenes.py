@@ -6,8 +6,12 @@ from PIL import Image
 
 from mmgen.errors import PromptError
 from mmgen.scenes import render
+from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.grammar import BACKGROUNDS, Grammar, Scene
+from mmgen.scenes.grammars import GRAMMARS, grammar_of
+from mmgen.scenes.motion_encoder import MovingSceneEncoder
 from mmgen.scenes.objects import ALIASES, CHARACTERS, PLURALS
+from mmgen.scenes.sound_encoder import SoundSceneEncoder
 
 OBJECTS = tuple(CHARACTERS)
 grammar = Grammar()
@@ -44,6 +48,38 @@ def test_every_name_alias_and_plural_is_understood():
     for plural, name in PLURALS.items():
         if name in CHARACTERS:
             assert grammar.parse(f"three {plural}").first == name
+
+
+@pytest.mark.parametrize(
+    "kind, caption, means",
+    [
+        ("objects", "a {}", lambda scene: scene.first),
+        ("sizes", "a {} cat", lambda scene: scene.size),
+        ("counts", "{} frogs", lambda scene: {1: "one", 2: "two", 3: "three", 4: "four"}[scene.count]),
+        ("positions", "a cat in the {}", lambda scene: scene.position),
+        ("relations", "a cat {} a dog", lambda scene: scene.relation),
+        ("colours", "a cat on a {} background", lambda scene: scene.background),
+    ],
+)
+def test_every_word_that_is_listed_is_understood(kind, caption, means):
+    for name, others in grammar.words()[kind].items():
+        assert {means(grammar.parse(caption.format(word))) for word in (name, *others)} == {name}
+
+
+def test_all_words_are_listed():
+    words = grammar.words()
+    assert list(words) == ["objects", "sizes", "counts", "positions", "relations", "colours"]
+    assert words["objects"].keys() == CHARACTERS.keys() and words["colours"]["gray"] == ["grey"]
+    assert sum(map(len, words["objects"].values())) == len(ALIASES)
+
+
+def test_grammars_are_those_of_the_encoders(tmp_path):
+    for kind in (SceneEncoder, MovingSceneEncoder, SoundSceneEncoder):
+        encoder = kind(size=8)
+        encoder.save_pretrained(tmp_path / kind.__name__ / "text_encoder")
+        read = grammar_of(tmp_path / kind.__name__)
+        assert type(read) is type(encoder.grammar) and read.words() == encoder.grammar.words()
+    assert len(GRAMMARS) == 3 and grammar_of(tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmgen.batch.crew import Event, Recruit, WorkerError, answer
-from mmgen.batch.worker import reason
+from mmgen.batch.outcome import reason
 from mmgen.errors import MissingDependencyError
 
 _PATIENCE = 1.0

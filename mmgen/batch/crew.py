@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol
 
 from mmgen.batch.job import Settings
 from mmgen.batch.machine import cores, free_memory
-from mmgen.batch.worker import Worker, reason
+from mmgen.batch.outcome import reason
+from mmgen.batch.worker import Worker
 from mmgen.errors import MmgenError
 
 _MOST = 8

@@ -16,8 +16,8 @@ from mmgen.batch.crew import Crew, Event, WorkerError
 from mmgen.batch.interruption import Interruption
 from mmgen.batch.job import Job, Settings, fixed
 from mmgen.batch.manifest import FAILED, Part
+from mmgen.batch.outcome import Outcome, record_of
 from mmgen.batch.request import Item
-from mmgen.batch.worker import Outcome, record_of
 
 _DEATHS_AT_START = 3
 """So often a worker may die before it has drawn anything; then something is wrong with all of them."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmgen import __version__, catalog
+from mmgen.batch.checks import check_all
 from mmgen.batch.request import Item, Request, RequestReader
-from mmgen.batch.rows import MOST_FAULTS, RowsError, Source, blocks
-from mmgen.errors import MmgenError, OptionError, OutputError, WeightsError
+from mmgen.batch.rows import Source
+from mmgen.errors import OptionError, OutputError, WeightsError
 from mmgen.media import FORMATS, written_whole
-
-_BLOCK = 256
-"""Requests that are checked at a time."""
 
 _FROZEN = {"input", "settings", "made_by", "requests", "items"}
 
@@ -141,7 +138,7 @@ class Job:
         path = self.folder / "requests.jsonl"
         try:
             with open(path, "w", encoding="utf-8") as file:
-                requests, items = _check_all(source, reader, check, file.write)
+                requests, items = check_all(source, reader, check, file.write)
         except OutputError:
             raise
         except OSError as error:
@@ -212,58 +209,3 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     for key, inner in value.items():
         leaves |= _flat(inner, f"{name}.{key}" if name else key)
     return leaves
-
-
-def _check_all(
-    source: Source,
-    reader: RequestReader,
-    check: Callable[[list[Request]], list[tuple[int, str]]],
-    write: Callable[[str], Any],
-) -> tuple[int, int]:
-    """Numbers of requests and of items, once all of them can be drawn."""
-    counted, items = 0, 0
-    faults: list[tuple[int, str]] = []
-    names = _Names()
-    for rows in blocks(source.rows(), _BLOCK):
-        requests = []
-        for row in rows:
-            try:
-                if row.fault:
-                    raise RowsError([(row.line, row.fault)])
-                request = reader.read(row)
-                names.add(request)
-                requests.append(request)
-            except RowsError as error:
-                faults += error.faults
-            except MmgenError as error:
-                faults.append((row.line, str(error)))
-        faults += check(requests)
-        if len(faults) >= MOST_FAULTS:
-            break
-        counted, items = counted + len(requests), items + sum(request.count for request in requests)
-        write("".join(request.to_json() + "\n" for request in requests))
-    if faults:
-        raise RowsError(sorted(faults))
-    return counted, items
-
-
-class _Names:
-    """Names of items, so that none is given twice; kept outside of memory. Some disks take `A` and `a` for one."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE name (name TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
-
-    def add(self, request: Request) -> None:
-        """Takes the names of a request's items.
-
-        Raises:
-            OptionError: one of them is taken.
-        """
-        for item in request.items():
-            try:
-                self._database.execute("INSERT INTO name VALUES (?, ?)", (item.id.lower(), item.line))
-            except sqlite3.IntegrityError:
-                query = self._database.execute("SELECT line FROM name WHERE name = ?", (item.id.lower(),))
-                needed = f"another than that of line {query.fetchone()[0]}; for more of one prompt say count or seed"
-                raise OptionError("id", item.id, needed) from None

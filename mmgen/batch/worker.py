@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import socket
 import sys
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,14 +15,16 @@ from typing import Any
 
 from mmgen import media
 from mmgen.batch.chunks import Chunk
+from mmgen.batch.drawing import choices, drawn, renews
 from mmgen.batch.job import Job, Settings
 from mmgen.batch.machine import cores, device_of, devices_of, is_out_of_memory, release_memory, taken_memory
 from mmgen.batch.manifest import DONE, FAILED, Part
+from mmgen.batch.outcome import Outcome, reason, record_of
 from mmgen.batch.request import Item, Request, canonical
 from mmgen.errors import MmgenError, OutputError
 
-_NOT_IN_FILES = ("seed", "num_images_per_prompt", "known", "generator")
-"""Arguments of a call that a request has no use for, or says in words of its own."""
+_COUNTED = ("decoder", "law", "tokens", "evaluations", "draft_evaluations", "seconds")
+"""What the manifest says of how an item was drawn."""
 
 
 class UnwritableError(MmgenError):
@@ -44,26 +44,6 @@ class Loader:
         pipe = loading.load(own.pipeline, loading.Dtype(own.dtype), device, own.weight_bits, own.cache_bits)
         pipe.set_progress_bar_config(disable=True)
         return pipe
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of an item.
-
-    Attributes:
-        item: which.
-        record: its line of the manifest.
-        final: whether trying again would be of no use.
-    """
-
-    item: Item
-    record: dict[str, Any]
-    final: bool = True
-
-    @property
-    def done(self) -> bool:
-        """Whether it was made."""
-        return self.record["status"] == DONE
 
 
 class Worker:
@@ -224,67 +204,3 @@ class Worker:
         self._part = self._part or Part(job.folder)
         self._part.write(record)
         return Outcome(item, record, final)
-
-
-_COUNTED = ("decoder", "law", "tokens", "evaluations", "draft_evaluations", "seconds")
-
-
-def record_of(item: Item, status: str, worker: str) -> dict[str, Any]:
-    """How a line of the manifest begins."""
-    return {
-        "item": item.number, "id": item.id, "status": status, "line": item.line, "prompt": str(item.prompt),
-        "seed": item.seed, "attempt": item.attempt, "worker": worker, "finished": time.time(),
-    }  # fmt: skip
-
-
-def choices(pipe: Any) -> list[str]:
-    """The options of a pipeline's call that a request may say."""
-    names = [
-        parameter.name
-        for kind in type(pipe).__mro__
-        for parameter in inspect.signature(vars(kind).get("plan", lambda: None)).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _NOT_IN_FILES
-    ]
-    return list(dict.fromkeys([*names, *pipe.config.sampling, *pipe.condition_defaults]))
-
-
-def renews(pipe: Any, item: Item, settings: Mapping[str, Any]) -> bool:
-    """Whether a pipeline begins waiting items of such settings as others are finished."""
-    try:
-        return getattr(pipe.plan([item.prompt], seed=[item.seed], **settings), "renews", False)
-    except Exception:  # what is wrong with the item is said where it is drawn
-        return False
-
-
-def drawn(
-    pipe: Any, items: Sequence[Item], settings: Mapping[str, Any], together: int
-) -> Iterator[tuple[Item, Any, Any, Any]]:
-    """Draws items, some of them together; more only where the pipeline begins those as others are finished.
-
-    Yields:
-        Item, what was made of it, the output it is of, and its statistics; in any order.
-    """
-    prompts, seeds = [item.prompt for item in items], [item.seed for item in items]
-    if len(items) <= together:
-        yield from _results(pipe, items, pipe(prompts, seed=seeds, **settings))
-        return
-    left = dict(enumerate(items))
-    for drawing in pipe.draw(prompts, seed=seeds, batch_size=together, **settings):
-        ended = [place for place, finished in enumerate(pipe.finished(drawing)) if finished and place in left]
-        if ended:
-            part = drawing.part(ended)
-            output = pipe.output(pipe.render(part), pipe.statistics(part))
-            yield from _results(pipe, [left.pop(place) for place in ended], output)
-
-
-def _results(pipe: Any, items: Sequence[Item], output: Any) -> Iterator[tuple[Item, Any, Any, Any]]:
-    from mmgen.cli import files
-
-    for item, result, statistics in zip(items, files.results(output, pipe.medium), output.statistics, strict=True):
-        yield item, result, output, statistics
-
-
-def reason(error: Exception) -> str:
-    """What went wrong, on one line."""
-    text = str(error) if isinstance(error, MmgenError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmgen.checkpoints import var
-from mmgen.checkpoints.folder import Weightless, fill
 from mmgen.checkpoints.stored import Held
+from mmgen.checkpoints.var_tokenizer import tokenizer_beside
 from mmgen.checkpoints.weights import Weights
 from mmgen.errors import MmgenError, WeightsError
 from mmgen.layout import ScaleLayout
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from mmgen.backbones.next_scale import NextScaleTransformer
     from mmgen.pipelines.distilled import DistilledPipeline
     from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ
-
-_PUBLISHED = ScaleLayout((1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
-_DROPPED = ("lvl_1L", "attn_bias_for_masking")
-"""Tables that are made anew."""
 
 _STUDENT = {
     "known_embedding.weight": ["n_d_embed.weight"],
@@ -76,7 +72,7 @@ def load(
     student = load_student(path, dtype)
     split = 5 if len(student.blocks) <= _SMALLEST else 4
     decoder = students.make("distilled", starts=f"0, {split}", split=split)
-    vq = _tokenizer(path, tokenizer, student.layout.sizes, dtype)
+    vq = tokenizer_beside(path, tokenizer, student.layout.sizes, dtype)
     if isinstance(teacher, str | Path):
         teacher = var.load_transformer(Path(teacher), dtype)
     return DistilledPipeline(vq, student, decoder, {"guidance": 3.0, "top_k": 900, "top_p": 0.95}, teacher)
@@ -92,10 +88,7 @@ def load_student(path: Path, dtype: torch.dtype | None = None) -> DistilledTrans
 
     weights = with_tables(Weights.open(path))
     config = configuration(weights)
-    weights = weights.renamed(lambda name: None if name in _DROPPED else name)
-    with Weightless():
-        model = DistilledTransformer(**config)
-    return fill(model, weights.arranged(arrangement(config)), dtype)
+    return var.filled(DistilledTransformer, config, arrangement(config), weights, dtype)
 
 
 def configuration(weights: Weights) -> dict[str, Any]:
@@ -131,16 +124,6 @@ def with_tables(weights: Weights) -> Weights:
         if name.endswith("attn.q_bias"):
             entries.setdefault(name.replace("q_bias", "zero_k_bias"), Held(torch.zeros(weights[name].shape)))
     positions = weights.get("pos_1LC")
-    if positions is not None and positions.shape[1] == 1 + _PUBLISHED.length:
-        entries.setdefault("lvl_1L", Held(ScaleLayout((1, *_PUBLISHED.sizes)).levels()))
+    if positions is not None and positions.shape[1] == 1 + var.SCALES.length:
+        entries.setdefault("lvl_1L", Held(ScaleLayout((1, *var.SCALES.sizes)).levels()))
     return Weights(weights.path, entries)
-
-
-def _tokenizer(
-    path: Path, given: Path | str | MultiScaleVQ | None, sizes: Sequence[int], dtype: torch.dtype | None
-) -> MultiScaleVQ:
-    if given is None:
-        given = path.with_name(f"{var.TOKENIZER}.pth")
-        if not given.is_file():
-            raise WeightsError(path, "has no tokenizer beside it", f"give VAR's: tokenizer=.../{given.name}")
-    return var.load_tokenizer(Path(given), sizes, dtype) if isinstance(given, str | Path) else given

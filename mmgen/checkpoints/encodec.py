@@ -15,7 +15,7 @@ from mmgen.checkpoints.folder import described, fill
 from mmgen.checkpoints.weights import Weights
 
 if TYPE_CHECKING:
-    from mmgen.tokenizers.sound_codecs import SoundCodec
+    from mmgen.tokenizers.sound_codec import SoundCodec
 
 _NAMES = (
     (r"^(encoder|decoder)\.model\.", r"\1.layers."),

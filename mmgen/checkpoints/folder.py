@@ -32,6 +32,14 @@ _FEW, _LONGEST, _LARGEST = 64, 2**20, 2**31
 """Parts that take no time to build, and what is above all sides and above all numbers of all models."""
 
 
+def model_type(folder: Path) -> str | None:
+    """What the `config.json` of transformers' format says a folder holds; None where there is no such file."""
+    try:
+        return read_json(folder / "config.json").get("model_type")
+    except WeightsError:
+        return None
+
+
 def load_model(kind: type[Model], folder: Path, dtype: torch.dtype | None = None) -> Model:
     """Builds a model from its folder, taking little more memory than its weights.
 

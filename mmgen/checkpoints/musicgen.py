@@ -14,7 +14,7 @@ import torch
 
 from mmgen.catalog import read_json
 from mmgen.checkpoints import sound_codecs
-from mmgen.checkpoints.folder import build, described, fill
+from mmgen.checkpoints.folder import build, described, fill, model_type
 from mmgen.checkpoints.text_encoders import t5
 from mmgen.checkpoints.weights import Weights
 from mmgen.errors import WeightsError
@@ -32,10 +32,7 @@ SAMPLING = {"guidance": 3.0, "top_k": 250}
 
 def recognise(path: Path) -> bool:
     """Whether a folder holds MusicGen; the melody models are others."""
-    try:
-        return read_json(path / "config.json").get("model_type") == "musicgen"
-    except WeightsError:
-        return False
+    return model_type(path) == "musicgen"
 
 
 def load(path: Path, dtype: torch.dtype | None = None) -> MusicGenPipeline:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmgen.catalog import read_json
 from mmgen.checkpoints import musicgen
-from mmgen.errors import WeightsError
+from mmgen.checkpoints.folder import model_type
 
 if TYPE_CHECKING:
     from mmgen.pipelines.musicgen_melody import MusicGenMelodyPipeline
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 def recognise(path: Path) -> bool:
     """Whether a folder holds MusicGen melody."""
-    try:
-        return read_json(path / "config.json").get("model_type") == "musicgen_melody"
-    except WeightsError:
-        return False
+    return model_type(path) == "musicgen_melody"
 
 
 def load(path: Path, dtype: torch.dtype | None = None) -> MusicGenMelodyPipeline:

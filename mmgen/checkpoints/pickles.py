@@ -1,24 +1,22 @@
 """Checkpoints that are pickles, opened without running what is written in them.
 
 Two walls: every name a file would import is looked up before anything is built, and those that weights
-need are all that is allowed; then PyTorch's own restricted reader (`torch.load(weights_only=True)`) builds
-the tensors, without their numbers where the format permits.
+need are all that is allowed (`mmgen.checkpoints.pickle_scan`); then PyTorch's own restricted reader
+(`torch.load(weights_only=True)`) builds the tensors, without their numbers where the format permits.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import pickle
-import pickletools
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmgen.checkpoints.pickle_scan import DTYPES, RESAVE, scan
 from mmgen.checkpoints.stored import Entry, Held, Stored, listed
 from mmgen.errors import WeightsError
 
@@ -29,41 +27,6 @@ Those of VAR, and of NAR's videos, have one in another.
 
 Of several the first is taken: averages of the weights before the weights themselves.
 """
-
-DTYPES = (
-    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
-    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
-)
-"""Types of tensor that are read."""
-
-_STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-_ALLOWED = {
-    "collections.OrderedDict",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_tensor_v3",
-    "torch._utils._rebuild_parameter",
-    "torch._tensor._rebuild_from_type_v2",
-    "torch.Tensor",
-    "torch.nn.parameter.Parameter",
-    "torch.Size",
-    "torch.device",
-    "torch.storage.UntypedStorage",
-    "argparse.Namespace",
-    "_codecs.encode",
-    "builtins.set",
-    *(f"torch.{name}Storage" for name in _STORAGES),
-    *(str(dtype) for dtype in DTYPES),
-}
-"""What a file may name: tensors, containers, and the options of the training script."""
-
-_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Modules as Python 2 called them, which is how protocol 2 writes them."""
-
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_PICKLES = 5
-"""Magic number, protocol, the system's sizes, the object, and the keys of its storages."""
-
-_RESAVE = "open it where it was made and save its state dict alone, as safetensors"
 
 
 def open_pickle(path: Path) -> dict[str, Entry]:
@@ -96,115 +59,19 @@ def read_texts(path: Path) -> dict[str, str]:
 
 
 def _content(path: Path) -> tuple[object, dict[int, int] | None]:
-    """What a file holds, and the records of a zip file."""
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    records, names = _read_zip(path) if zipped else (None, _legacy_globals(path))
-    return _load(path, names, "meta" if zipped else "cpu"), records
-
-
-def _load(path: Path, names: set[str], place: str) -> object:
-    """What the file holds, its tensors in a place; `meta` leaves their numbers in the file."""
-    refused = names - _ALLOWED
-    if refused:
-        raise WeightsError(path, f"is a pickle that would run {listed(refused)}, which weights do not need", _RESAVE)
+    """What a file holds, and the records of a zip file, whose tensors have left their numbers in it."""
+    records = scan(path)
     try:
         # A namespace is built without a constructor, by setting attributes: it cannot run anything.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location=place, weights_only=True)
+            place = "cpu" if records is None else "meta"
+            return torch.load(path, map_location=place, weights_only=True), records
     except pickle.UnpicklingError as error:
         # What torch says here advises to load the file unsafely.
-        raise WeightsError(path, "is a pickle of a kind that weights do not need, or damaged", _RESAVE) from error
+        raise WeightsError(path, "is a pickle of a kind that weights do not need, or damaged", RESAVE) from error
     except Exception as error:  # A damaged pickle may raise anything.
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(path, f"is damaged ({first_line})", "fetch it again") from error
-
-
-def _globals(file: BinaryIO) -> Iterator[str]:
-    """Names that the next pickle of a file would import. Nothing is built."""
-    strings = ["", ""]
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name in ("GLOBAL", "INST"):
-            yield _dotted(*str(argument).split(" ", 1))
-        elif opcode.name == "STACK_GLOBAL":
-            yield _dotted(*strings)
-        elif opcode.name.startswith("EXT"):
-            yield f"extension {argument}"
-        elif isinstance(argument, str):
-            strings = [strings[1], argument]
-
-
-def _dotted(module: str, name: str) -> str:
-    return f"{_MODULES.get(module, module)}.{name}"
-
-
-def _legacy_globals(path: Path) -> set[str]:
-    """Names that a file from before the zip format would import; those of its first part, where it must be refused."""
-    found: set[str] = set()
-    try:
-        with path.open("rb") as file:
-            for index in range(_LEGACY_PICKLES):
-                start = file.tell()
-                found.update(_globals(file))
-                if found - _ALLOWED:
-                    break
-                if index == 0 and not _is_magic(file, start):
-                    raise WeightsError(path, "is a pickle, but not of `torch.save`", _RESAVE)
-    except (ValueError, EOFError, IndexError) as error:
-        raise WeightsError(path, f"is damaged or not a file of `torch.save` ({error})", "fetch it again") from error
-    return found
-
-
-def _is_magic(file: BinaryIO, start: int) -> bool:
-    """Whether the pickle that was just scanned is the number that `torch.save` begins with."""
-    end = file.tell()
-    file.seek(start)
-    arguments = [argument for opcode, argument, _ in pickletools.genops(file) if opcode.name != "PROTO"]
-    file.seek(end)
-    return arguments[0] == _LEGACY_MAGIC
-
-
-def _read_zip(path: Path) -> tuple[dict[int, int], set[str]]:
-    """Of a zip file: the size of each record by where its bytes begin, and the names its pickle would import.
-
-    Raises:
-        WeightsError: it is cut short, compressed (it could unpack to any size), TorchScript, or big-endian.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
-            _check_members(path, members)
-            offsets = {name: _data_offset(file, member) for name, member in members.items()}
-            if "byteorder" in members and _bytes(file, offsets["byteorder"], members["byteorder"]) != b"little":
-                raise WeightsError(path, "was written on a big-endian machine", _RESAVE)
-            pickled = _bytes(file, offsets["data.pkl"], members["data.pkl"])
-            names = set(_globals(io.BytesIO(pickled)))
-            return {offsets[name]: member.file_size for name, member in members.items()}, names
-    except (zipfile.BadZipFile, EOFError, ValueError, IndexError, OSError) as error:
-        raise WeightsError(path, f"is damaged or cut short ({error})", "fetch it again") from error
-
-
-def _bytes(file: BinaryIO, offset: int, member: zipfile.ZipInfo) -> bytes:
-    file.seek(offset)
-    return file.read(member.file_size)
-
-
-def _check_members(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
-    if "constants.pkl" in members:
-        raise WeightsError(path, "is a TorchScript program, which is code", "give its weights as safetensors")
-    if "data.pkl" not in members:
-        raise WeightsError(path, "is a zip file, but not of `torch.save`", "give a weight file")
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
-        raise WeightsError(path, "is compressed, which `torch.save` never does", _RESAVE)
-    if sum(member.file_size for member in members.values()) > path.stat().st_size:
-        raise WeightsError(path, "says that it holds more bytes than it has", "fetch it again")
-
-
-def _data_offset(file: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Where a record's bytes begin: behind a local header, whose name and padding have lengths of their own."""
-    file.seek(member.header_offset + 26)
-    name, extra = file.read(2), file.read(2)
-    return member.header_offset + 30 + int.from_bytes(name, "little") + int.from_bytes(extra, "little")
 
 
 def _entry(path: Path, name: str, tensor: Tensor, records: Mapping[int, int] | None) -> Entry:
@@ -224,9 +91,9 @@ def _entry(path: Path, name: str, tensor: Tensor, records: Mapping[int, int] | N
 def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
     """Refuses a tensor of a strange type, or one that would unpack to more than the file."""
     if tensor.layout != torch.strided or tensor.dtype not in DTYPES:
-        raise WeightsError(path, f"{name} is of type {tensor.dtype} and {tensor.layout}, which is not read", _RESAVE)
+        raise WeightsError(path, f"{name} is of type {tensor.dtype} and {tensor.layout}, which is not read", RESAVE)
     if tensor.nbytes > path.stat().st_size:
-        raise WeightsError(path, f"{name} says that it is larger than the file", _RESAVE)
+        raise WeightsError(path, f"{name} says that it is larger than the file", RESAVE)
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:

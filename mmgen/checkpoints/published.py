@@ -16,7 +16,8 @@ from mmgen.errors import OptionError, WeightsError
 
 FAMILIES = (
     "nar", "nar_video", "llamagen", "janus", "emu3", "chameleon",
-    "lumina_mgpt2", "distilled", "var", "musicgen", "musicgen_melody", "magnet", "sound_codecs",
+    "lumina_mgpt2", "distilled", "var", "musicgen", "musicgen_melody", "magnet", "audiogen",
+    "sound_codecs",
 )  # fmt: skip
 """Modules here that read a family; each has `recognise` and `load`. NAR's tensors have LlamaGen's among them."""
 

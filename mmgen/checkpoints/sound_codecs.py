@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmgen.catalog import read_json
-from mmgen.checkpoints.folder import build, described, fill
+from mmgen.checkpoints.folder import build, described, fill, model_type
 from mmgen.checkpoints.weights import Weights
-from mmgen.errors import WeightsError
 
 if TYPE_CHECKING:
-    from mmgen.tokenizers.sound_codecs import SoundCodec
+    from mmgen.tokenizers.sound_codec import SoundCodec
 
 _KINDS = {"encodec": "EnCodec", "dac": "DAC", "mimi": "Mimi"}
 """Our class of each `model_type`."""
@@ -41,10 +40,7 @@ _OLDER_MIMI = (
 
 def recognise(path: Path) -> bool:
     """Whether a folder holds one of the codecs."""
-    try:
-        return read_json(path / "config.json").get("model_type") in _KINDS
-    except WeightsError:
-        return False
+    return model_type(path) in _KINDS
 
 
 def load(path: Path, dtype: torch.dtype | None = None) -> SoundCodec:

@@ -1,4 +1,4 @@
-"""VAR's published files: a transformer, and the tokenizer that lies beside it.
+"""VAR's published transformers, beside each of which its tokenizer lies.
 
 Of FoundationVision/var, Zigeng/VAR_CoDe and nvidia/DirectDiscriminativeOptimization on the Hugging Face Hub, and what
 VAR's training writes; all are pickles, which are read without running anything. Safetensors of the same names are
@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from mmgen.checkpoints.folder import Weightless, fill
-from mmgen.checkpoints.stored import Entry
-from mmgen.checkpoints.vqgan_keys import from_taming
-from mmgen.checkpoints.weights import PICKLES, Weights
+from mmgen.checkpoints.folder import Module, Weightless, fill
+from mmgen.checkpoints.var_tokenizer import tokenizer_beside
+from mmgen.checkpoints.weights import Weights
 from mmgen.errors import MmgenError, WeightsError
 from mmgen.layout import ScaleLayout
 
@@ -29,14 +26,11 @@ if TYPE_CHECKING:
     from mmgen.pipelines.var import VARPipeline
     from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ
 
-TOKENIZER = "vae_ch160v4096z32"
-"""What the tokenizer's file is called, without its ending."""
+SCALES = ScaleLayout((1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
+"""Of pictures of 256 pixels."""
 
 _HEAD_SIZE = 64
-_SCHEDULES = {
-    layout.length: layout.sizes
-    for layout in map(ScaleLayout, [(1, 2, 3, 4, 5, 6, 8, 10, 13, 16), (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)])
-}
+_SCHEDULES = {layout.length: layout.sizes for layout in (SCALES, ScaleLayout((1, 2, 3, 4, 6, 9, 13, 18, 24, 32)))}
 """Published scales, of 256 and 512 pixels, by their tokens."""
 
 _DROPPED = ("lvl_1L", "attn_bias_for_masking")
@@ -102,7 +96,7 @@ def load(
     from mmgen.pipelines.var import VARPipeline
 
     transformer = load_transformer(path, dtype)
-    vq = _tokenizer(path, tokenizer, transformer.layout.sizes, dtype)
+    vq = tokenizer_beside(path, tokenizer, transformer.layout.sizes, dtype)
     handover = re.fullmatch(r"drafter_(\d+)", path.stem)
     if draft is None and handover is not None:
         partner = path.with_name(f"refiner_{handover[1]}{path.suffix}")
@@ -124,10 +118,32 @@ def load_transformer(path: Path, dtype: torch.dtype | None = None) -> NextScaleT
 
     weights = Weights.open(path)
     config = configuration(weights)
-    weights = weights.renamed(lambda name: None if name in _DROPPED else name)
+    return filled(NextScaleTransformer, config, arrangement(config), weights, dtype)
+
+
+def filled(
+    kind: Callable[..., Module],
+    config: Mapping[str, Any],
+    arrangement: Mapping[str, Sequence[str]],
+    weights: Weights,
+    dtype: torch.dtype | None,
+) -> Module:
+    """A model of published tensors.
+
+    Args:
+        kind: its class.
+        config: the arguments of that.
+        arrangement: of which published tensors each of ours consists.
+        weights: the published ones. Tables among them that the model makes anew may be there or not.
+        dtype: type of the weights; None makes them float32.
+
+    Raises:
+        WeightsError: names or shapes differ.
+    """
+    needed = weights.renamed(lambda name: None if name in _DROPPED else name)
     with Weightless():
-        model = NextScaleTransformer(**config)
-    return fill(model, weights.arranged(arrangement(config)), dtype)
+        model = kind(**config)
+    return fill(model, needed.arranged(arrangement), dtype)
 
 
 def configuration(weights: Weights) -> dict[str, Any]:
@@ -183,95 +199,3 @@ def arrangement(config: Mapping[str, Any]) -> dict[str, Sequence[str]]:
         for ours, theirs in block.items():
             names[f"blocks.{layer}.{ours}"] = [f"blocks.{layer}.{name}" for name in theirs]
     return names
-
-
-def load_tokenizer(
-    path: Path, sizes: Sequence[int] = _SCHEDULES[680], dtype: torch.dtype | None = None
-) -> MultiScaleVQ:
-    """VAR's tokenizer from its file, for any scales.
-
-    Raises:
-        WeightsError: the file is damaged or something else.
-    """
-    from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ
-
-    weights = Weights.open(path)
-    config = tokenizer_configuration(weights)
-    levels = len(config["multipliers"])
-    with Weightless():
-        model = MultiScaleVQ(**config, sizes=sizes)
-    return fill(model, _apart(weights).renamed(lambda name: _tokenizer_name(name, levels)), dtype)
-
-
-def tokenizer_configuration(weights: Weights) -> dict[str, Any]:
-    """What the shapes say of a tokenizer; the scales are not among it.
-
-    Raises:
-        WeightsError: it lacks the tensors that tell.
-    """
-    try:
-        codes, codebook_channels = weights["quantize.embedding.weight"].shape
-        channels = weights["encoder.conv_in.weight"].shape[0]
-        levels = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.down."))
-        blocks = 1 + max(int(name.split(".")[4]) for name in weights if name.startswith("encoder.down.0.block."))
-        outputs = [weights[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
-    except (KeyError, ValueError) as error:
-        raise WeightsError(weights.path, f"lacks {error}", "give the tokenizer of VAR") from error
-    return {
-        "codebook_size": codes,
-        "codebook_channels": codebook_channels,
-        "channels": channels,
-        "multipliers": [output // channels for output in outputs],
-        "blocks": blocks,
-    }
-
-
-def _tokenizer_name(name: str, levels: int) -> str | None:
-    """Our name of a published tensor, None for what drawing needs not."""
-    if name == "quantize.ema_vocab_hit_SV":
-        return None
-    phi = re.fullmatch(r"quantize\.quant_resi\.qresi_ls\.(\d+\.(?:weight|bias))", name)
-    return f"phis.{phi[1]}" if phi else from_taming(name, levels)
-
-
-@dataclass(frozen=True)
-class _Third:
-    """A third of a tensor's rows: queries, keys or values."""
-
-    whole: Entry
-    index: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.whole.shape[0] // 3, *self.whole.shape[1:]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.whole.dtype
-
-    def copy_to(self, target: Tensor) -> None:
-        whole = torch.empty(self.whole.shape, dtype=self.dtype)
-        self.whole.copy_to(whole)
-        target.copy_(whole.chunk(3)[self.index])
-
-
-def _apart(weights: Weights) -> Weights:
-    """The same tensors, with queries, keys and values of attention one by one."""
-    entries: dict[str, Entry] = {}
-    for name, entry in weights.items():
-        if ".qkv." not in name:
-            entries[name] = entry
-            continue
-        for index, letter in enumerate("qkv"):
-            entries[name.replace(".qkv.", f".{letter}.")] = _Third(entry, index)
-    return Weights(weights.path, entries)
-
-
-def _tokenizer(path: Path, given: Any, sizes: Sequence[int], dtype: torch.dtype | None) -> MultiScaleVQ:
-    if given is not None:
-        return load_tokenizer(Path(given), sizes, dtype) if isinstance(given, str | Path) else given
-    folder = path if path.is_dir() else path.parent
-    for ending in (".safetensors", *PICKLES):
-        if (folder / f"{TOKENIZER}{ending}").is_file():
-            return load_tokenizer(folder / f"{TOKENIZER}{ending}", sizes, dtype)
-    raise WeightsError(path, "has no tokenizer beside it", f"give one: tokenizer=.../{TOKENIZER}.pth")

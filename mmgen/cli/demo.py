@@ -38,7 +38,7 @@ def demo(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the f
     print(f"The pictures are in {out.resolve()}. Next, try:")
     print(f"  mmgen show {out / media.file_name(*next(iter(PROMPTS.items())))}")
     print(f'  mmgen generate "two stars on a black background" --seed 1 --count 4 --out {out}')
-    print("  mmgen list --objects")
+    print("  mmgen list --words")
 
 
 def _compare(pipe: Any, prompt: str, seed: int, path: Path, made_with: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ class Request:
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="What to draw: `mmgen list --objects` shows the words.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="What to draw: `mmgen list --words` shows the words.")] = None,
     prompts: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw every line of a UTF-8 text file; - is standard input.")
     ] = None,

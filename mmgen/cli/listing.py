@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from mmgen import catalog
-from mmgen.cli.report import print_json, print_table
+from mmgen.cli.report import UsageError, print_json, print_table, print_wrapped
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_pipelines(
+    pipeline: Annotated[
+        str | None, typer.Argument(help="With --words: a shipped pipeline or a local folder; all shipped by default.")
+    ] = None,
+    words: Annotated[bool, typer.Option("--words", help="List the words that captions may use.")] = False,
     json: Json = False,
-    objects: Annotated[bool, typer.Option("--objects", help="List the words that captions may use.")] = False,
 ) -> None:
-    """List the shipped pipelines, or the words that captions may use."""
-    if objects:
-        write = print_json if json else _print_words
-        write(caption_words())
+    """List the shipped pipelines, or the words that their captions may use."""
+    if words:
+        rows = caption_words([pipeline] if pipeline else list(catalog.pipelines()))
+        (print_json if json else _print_words)(rows)
         return
+    if pipeline is not None:
+        raise UsageError(f"{pipeline}: of one pipeline, the words are listed: add --words")
     entries = catalog.pipelines().values()
     if json:
         print_json([entry.to_dict() for entry in entries])
@@ -28,31 +36,40 @@ def list_pipelines(
         print_table(("name", "medium", "family"), [(entry.name, entry.medium, entry.family) for entry in entries])
 
 
-def caption_words() -> dict[str, Any]:
-    """What captions of the shipped image pipeline may say: objects with aliases, colours, positions and the rest."""
-    from mmgen.scenes import grammar
-    from mmgen.scenes.objects import ALIASES
+def caption_words(pipelines: Sequence[str]) -> list[dict[str, Any]]:
+    """What captions of pipelines may say.
 
-    config = catalog.read_json(catalog.find(catalog.default_pipeline()) / "text_encoder" / "config.json")
-    objects = [
-        {"name": name, "aliases": [alias for alias, object in ALIASES.items() if object == name]}
-        for name in config["objects"]
-    ]
-    return {
-        "objects": objects,
-        "colours": list(grammar.BACKGROUNDS),
-        "positions": list(grammar.POSITIONS),
-        "relations": list(grammar.RELATIONS),
-        "sizes": list(grammar.SIZES),
-        "counts": list(grammar.COUNTS),
-    }
+    Returns:
+        For each its `name`, its `medium` and its `words`: by kind, each word with other ways of saying it; None where
+        it takes any text.
+
+    Raises:
+        UnknownNameError: there is no such pipeline.
+        WeightsError: its folder is damaged.
+    """
+    from mmgen.scenes.grammars import grammar_of
+
+    rows = []
+    for name in pipelines:
+        folder = catalog.find(name)
+        grammar = grammar_of(folder)
+        medium = catalog.describe(folder)["medium"]
+        rows.append({"name": name, "medium": medium, "words": None if grammar is None else grammar.words()})
+    return rows
 
 
-def _print_words(words: dict[str, Any]) -> None:
-    print_table(("object", "also called"), [(item["name"], ", ".join(item["aliases"])) for item in words["objects"]])
-    print()
-    for kind in ("colours", "positions", "relations", "sizes", "counts"):
-        print(f"{kind + ':':11}{', '.join(map(str, words[kind]))}")
+def _print_words(rows: Sequence[dict[str, Any]]) -> None:
+    """A line for each kind of word; pipelines of the same words are named together."""
+    for words, same in itertools.groupby(rows, key=operator.itemgetter("words")):
+        print(f"{', '.join(row['name'] for row in same)}:")
+        for kind, names in (words or {"any text, in plain words": {}}).items():
+            print_wrapped(f"  {kind}{': ' * bool(names)}", map(_spelt, names.items()))
+
+
+def _spelt(word: tuple[str, Sequence[str]]) -> str:
+    """A word, and in brackets how else it is said."""
+    name, others = word
+    return f"{name} ({', '.join(others)})" if others else name
 
 
 _HEADINGS = {

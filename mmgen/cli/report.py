@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,6 +27,14 @@ def one_line(text: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON value on one line, at once."""
     print(json.dumps(value, default=str), flush=True)
+
+
+def print_wrapped(start: str, words: Iterable[str]) -> None:
+    """Words with commas between; on terminals in lines as wide as these, elsewhere in one."""
+    line = start + ", ".join(words)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+    indent = " " * min(len(start), width // 2)
+    print(textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

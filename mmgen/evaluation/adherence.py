@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mmgen.evaluation.recognition import Found, look
+from mmgen.evaluation.verdicts import Report, Share, Verdict, judged
 from mmgen.scenes.grammar import Scene
 from mmgen.scenes.objects import CHARACTERS
-from mmgen.scenes.render import is_held_out, sample_scene
+from mmgen.scenes.render import draw_scenes, sample_scene
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PictureVerdict(Verdict):
     """What of a caption a picture shows; None where the caption does not ask for it.
 
     Attributes:
@@ -32,6 +31,8 @@ class Verdict:
         recognised_background: name of the colour behind it.
     """
 
+    asked = ("background", "object", "size", "position", "relation", "count")
+
     background: bool
     object: bool
     size: bool
@@ -41,14 +42,8 @@ class Verdict:
     recognised: tuple[str, ...]
     recognised_background: str | None
 
-    @property
-    def correct(self) -> bool:
-        """Everything the caption asks for is right."""
-        parts = (self.background, self.object, self.size, self.position, self.relation, self.count)
-        return all(part is not False for part in parts)
 
-
-def judge(image: Image.Image | np.ndarray, scene: Scene) -> Verdict:
+def judge(image: Image.Image | np.ndarray, scene: Scene) -> PictureVerdict:
     """Compares a picture with its caption.
 
     Args:
@@ -77,7 +72,8 @@ def judge(image: Image.Image | np.ndarray, scene: Scene) -> Verdict:
         kind = bool(objects) and set(names) == {scene.first}
         size = bool(objects) and {found.size for found in objects} == {scene.size}
         count = len(objects) == scene.count
-    return Verdict(seen.background == scene.background, kind, size, position, relation, count, names, seen.background)
+    background = seen.background == scene.background
+    return PictureVerdict(background, kind, size, position, relation, count, names, seen.background)
 
 
 def _relation(first: Found, second: Found) -> str:
@@ -88,35 +84,7 @@ def _relation(first: Found, second: Found) -> str:
 
 
 @dataclass
-class Share:
-    """How many of how many were right."""
-
-    right: int = 0
-    of: int = 0
-
-    def add(self, right: bool) -> None:
-        """Counts one more."""
-        self.right += right
-        self.of += 1
-
-    @property
-    def share(self) -> float | None:
-        """From 0 to 1; None of nothing."""
-        return self.right / self.of if self.of else None
-
-    @property
-    def error(self) -> float | None:
-        """Standard error of the share; None of nothing. One right and one wrong more, or all right would be certain."""
-        share = (self.right + 1) / (self.of + 2)
-        return (share * (1 - share) / (self.of + 2)) ** 0.5 if self.of else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The counts and the share."""
-        return {"right": self.right, "of": self.of, "share": self.share}
-
-
-@dataclass
-class Report:
+class PictureReport(Report):
     """How well pictures show their captions.
 
     Attributes:
@@ -126,8 +94,6 @@ class Report:
         pair_objects: pairs of which both objects were recognised.
         pair_relation: pairs of which both objects were recognised and stand as asked.
         group_count: groups with the right number of objects.
-        correct: pictures with everything right, sizes included.
-        objects: by name, how often an object was recognised where a caption asked for it.
     """
 
     background: Share = field(default_factory=Share)
@@ -136,45 +102,26 @@ class Report:
     pair_objects: Share = field(default_factory=Share)
     pair_relation: Share = field(default_factory=Share)
     group_count: Share = field(default_factory=Share)
-    correct: Share = field(default_factory=Share)
-    objects: dict[str, Share] = field(default_factory=lambda: defaultdict(Share))
 
-    def add(self, scene: Scene, verdict: Verdict) -> None:
-        """Counts one more picture."""
-        self.background.add(verdict.background)
-        self.correct.add(verdict.correct)
-        if scene.kind == "single":
-            self.single_object.add(verdict.object)
-            self.single_position.add(bool(verdict.position))
-        elif scene.kind == "pair":
-            self.pair_objects.add(verdict.object)
-            self.pair_relation.add(bool(verdict.relation))
-        else:
-            self.group_count.add(verdict.count)
-        self.objects[scene.first].add(scene.first in verdict.recognised)
-        if scene.second is not None:
-            self.objects[scene.second].add(scene.second in verdict.recognised)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shares with their counts, ready for JSON; objects by name."""
-        parts = {name: value.to_dict() for name, value in vars(self).items() if isinstance(value, Share)}
-        return parts | {"objects": {name: share.to_dict() for name, share in sorted(self.objects.items())}}
+    def add(self, scene: Scene, verdict: PictureVerdict) -> None:
+        self._count(
+            verdict,
+            [name for name in (scene.first, scene.second) if name is not None],
+            background=verdict.background,
+            single_object=verdict.object if scene.kind == "single" else None,
+            single_position=verdict.position,
+            pair_objects=verdict.object if scene.kind == "pair" else None,
+            pair_relation=verdict.relation,
+            group_count=verdict.count if scene.kind == "group" else None,
+        )
 
 
-def measure(images: Iterable[Image.Image | np.ndarray], scenes: Iterable[Scene]) -> Report:
+def measure(images: Iterable[Image.Image | np.ndarray], scenes: Iterable[Scene]) -> PictureReport:
     """Judges pictures, each by its own scene."""
-    report = Report()
-    for image, scene in zip(images, scenes, strict=True):
-        report.add(scene, judge(image, scene))
-    return report
+    return judged(PictureReport(), judge, images, scenes)
 
 
 def held_out_scenes(count: int, seed: int, objects: Sequence[str] = tuple(CHARACTERS)) -> list[Scene]:
     """Draws scenes whose combination training never sees."""
     generator = np.random.default_rng(seed)
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        scene = sample_scene(generator, objects)
-        if is_held_out(scene):
-            scenes.append(scene)
-    return scenes
+    return draw_scenes(lambda: sample_scene(generator, objects), count, held_out=True)

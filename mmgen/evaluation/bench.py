@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import itertools
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from mmgen import catalog
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import quality
-from mmgen.evaluation.adherence import Share
-from mmgen.evaluation.entrants import EVERYTHING, Entrant, choose_entrants, parse_decoders
-from mmgen.evaluation.judges import Judge, judge_of
-from mmgen.evaluation.memory import peak_memory
+from mmgen.evaluation.entrants import EVERYTHING, choose_entrants, parse_decoders
 from mmgen.evaluation.race import Spread
 from mmgen.evaluation.references import reference_rows
 from mmgen.evaluation.rows import Row
+from mmgen.evaluation.trials import Trial, Work, runs, take_time, without_progress_bar, work_of
 
 _MOST_PROMPTS = 4096
 _QUALITY_BATCH = 16
@@ -86,15 +79,15 @@ def run(
     pipe = open_pipeline(pipeline)
     entrants = choose_entrants(pipe.decoder, decoders, pipe.algorithms)
     sizes = sorted(set(batches))
-    work = _work(pipe, captions, max(-(-prompts // batch) * batch for batch in sizes), seed, size or {})
+    work = work_of(pipe, captions, max(-(-prompts // batch) * batch for batch in sizes), seed, size or {})
     if quality_pictures and (work.judge is None or work.judge.medium != "image"):
         raise OptionError("quality_pictures", quality_pictures, "0: only pictures of scenes can be judged")
     measured = None
-    with _without_progress_bar(pipe):
+    with without_progress_bar(pipe):
         if decoders == EVERYTHING:
-            entrants = [entrant for entrant in entrants if _runs(pipe, entrant, work, seed, log)]
-        trials = [_Trial(entrant, size) for size in sizes for entrant in entrants]
-        _take_time(pipe, trials, work, prompts, repeats, seed, log)
+            entrants = [entrant for entrant in entrants if runs(pipe, entrant, work, seed, log)]
+        trials = [Trial(entrant, size) for size in sizes for entrant in entrants]
+        take_time(pipe, trials, work, prompts, repeats, seed, log)
         if quality_pictures:
             decoders_alone = [entrant.decoder for entrant in entrants]
             together, reference = max(_QUALITY_BATCH, *sizes), pipe.algorithms.REFERENCE
@@ -105,44 +98,6 @@ def run(
     if baseline:
         rows += reference_rows(pipe, work.prompts[0], work.size, repeats, log)
     return rows
-
-
-class _Sound(NamedTuple):
-    """How long a recording is, and how many codebooks it has."""
-
-    seconds: float
-    codebooks: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Work:
-    """What is drawn: prompts, the scenes they describe where they do, and who judges those."""
-
-    prompts: list[str]
-    size: Mapping[str, Any]
-    sound: _Sound | None = None
-    scenes: list[Any] | None = None
-    judge: Judge | None = None
-
-
-def _work(pipe: Any, captions: Sequence[str] | None, count: int, seed: int, size: Mapping[str, Any]) -> _Work:
-    if captions is not None:
-        texts = [caption for _, caption in zip(range(count), itertools.cycle(captions), strict=False)]
-        for text in texts:
-            pipe.plan(text, seed=0, **size)
-        return _Work(texts, size, _sound(pipe, texts[0], size))
-    judge = judge_of(pipe)
-    scenes = judge.scenes(count, seed)
-    texts = judge.captions(scenes)
-    return _Work(texts, size, _sound(pipe, texts[0], size), scenes, judge)
-
-
-def _sound(pipe: Any, text: str, size: Mapping[str, Any]) -> _Sound | None:
-    """What a pipeline of sound will write; None of others."""
-    if pipe.medium != "audio":
-        return None
-    drawing = pipe.plan(text, seed=0, **size)
-    return _Sound(drawing.conditions["duration"], drawing.layout.codebooks)
 
 
 def open_pipeline(pipeline: Any) -> Any:
@@ -165,105 +120,14 @@ def _check(prompts: int, repeats: int, batches: Sequence[int], seed: int) -> Non
         raise OptionError("seed", seed, f"a whole number from 0 to {2**62 - 1}")
 
 
-class _Trial:
-    """What one decoder did at one batch size."""
-
-    def __init__(self, entrant: Entrant, batch: int) -> None:
-        self.decoder, self.options = entrant
-        self.batch = batch
-        self.seconds: list[list[float]] = []
-        """For each repeat the seconds of each call."""
-        self.images: list[np.ndarray] = []
-        self.statistics: list[Any] = []
-        self.memory = 0
-        """Bytes at most, of the untimed call."""
-
-    def add(self, repeat: int, seconds: float, images: list[np.ndarray], statistics: list[Any]) -> None:
-        """Takes in one call; pictures only of the first repeat: they are the same in all."""
-        if repeat == len(self.seconds):
-            self.seconds.append([])
-        self.seconds[repeat].append(seconds)
-        if repeat == 0:
-            self.images += images
-            self.statistics += statistics
-
-    @property
-    def calls(self) -> list[float]:
-        """Seconds of all calls, in the order they were made."""
-        return [seconds for repeat in self.seconds for seconds in repeat]
-
-    @property
-    def totals(self) -> list[float]:
-        """Seconds per picture of each repeat."""
-        return [sum(repeat) / (len(repeat) * self.batch) for repeat in self.seconds]
-
-
-@contextlib.contextmanager
-def _without_progress_bar(pipe: Any) -> Iterator[None]:
-    """Bars ask the device for numbers after every evaluation; they stay off while time is taken."""
-    before = dict(getattr(pipe, "_progress_bar_config", {}))
-    pipe.set_progress_bar_config(**(before | {"disable": True}))
-    try:
-        yield
-    finally:
-        pipe.set_progress_bar_config(**before)
-
-
-def _take_time(
-    pipe: Any,
-    trials: list[_Trial],
-    work: _Work,
-    prompts: int,
-    repeats: int,
-    seed: int,
-    log: Callable[[str], None] | None,
-) -> None:
-    """Draws with all decoders in turn, and takes down what each call took."""
-    for trial in trials:
-        _, trial.memory = peak_memory(functools.partial(_draw, pipe, trial, work, seed, 0), pipe.device)
-    for repeat in range(repeats):
-        for size in sorted({trial.batch for trial in trials}):
-            chunks = range(0, -(-prompts // size) * size, size)
-            turn = [trial for trial in trials if trial.batch == size]
-            for number, start in enumerate(chunks):
-                shift = (repeat * len(chunks) + number) % len(turn)
-                for trial in turn[shift:] + turn[:shift]:
-                    trial.add(repeat, *_draw(pipe, trial, work, seed, start))
-            if log is not None:
-                log(f"repeat {repeat + 1} of {repeats}, batch {size}: {len(turn)} decoders, {chunks.stop} prompts")
-
-
-def _draw(pipe: Any, trial: _Trial, work: _Work, seed: int, start: int) -> tuple[float, list, list]:
-    part = slice(start, start + trial.batch)
-    seeds = list(range(seed + part.start, seed + part.stop))
-    started = time.perf_counter()
-    output = pipe(work.prompts[part], seed=seeds, decoder=trial.decoder, **work.size)
-    if pipe.device.type == "cuda":
-        torch.cuda.synchronize(pipe.device)
-    seconds = time.perf_counter() - started
-    items = output[0] if work.judge is None else work.judge.items(output)
-    return seconds, [np.asarray(item) for item in items], output.statistics
-
-
-def _runs(pipe: Any, entrant: Entrant, work: _Work, seed: int, log: Callable[[str], None] | None) -> bool:
-    """Whether the pipeline has what a decoder needs, such as a draft model."""
-    try:
-        _draw(pipe, _Trial(entrant, 1), work, seed, 0)
-    except OptionError as error:
-        if log is not None:
-            log(f"left out: {error}")
-        return False
-    return True
-
-
-def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
+def _row(trial: Trial, trials: list[Trial], work: Work) -> Row:
     reference = next(t for t in trials if t.batch == trial.batch)  # the first, as `choose_entrants` says
     smallest = next(t for t in trials if t.decoder is trial.decoder)
     evaluations = fmean(statistics.evaluations for statistics in trial.statistics)
     seconds = Spread.of([call / trial.batch for call in trial.calls])
     speedup = Spread.of([a / b for a, b in zip(reference.calls, trial.calls, strict=True)])
     batch_speedup = median(a / b for a, b in zip(smallest.totals, trial.totals, strict=True))
-    judged = _adherence(trial.images, work)
+    judged = work.judged(trial.images)
     frames = math.prod(trial.statistics[0].size[:-2])
     images_per_second, sound = trial.batch * len(trial.calls) / sum(trial.calls), work.sound
     tokens_per_evaluation = sum(s.tokens for s in trial.statistics) / sum(s.evaluations for s in trial.statistics)
@@ -294,12 +158,6 @@ def _row(trial: _Trial, trials: list[_Trial], work: _Work) -> Row:
         pictures=len(trial.images),
         options=trial.options,
     )
-
-
-def _adherence(items: list[np.ndarray], work: _Work) -> Share:
-    if work.judge is None or work.scenes is None or not work.judge.knows(items[0]):
-        return Share()
-    return work.judge.measure(items, work.scenes[: len(items)]).correct
 
 
 def _with_quality(row: Row, measured: quality.Quality) -> Row:

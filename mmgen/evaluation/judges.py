@@ -11,18 +11,14 @@ import numpy as np
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation import adherence, motion, sound
-from mmgen.evaluation.adherence import Report
-from mmgen.evaluation.motion import MotionReport
-from mmgen.evaluation.sound import SoundReport
-from mmgen.scenes.grammar import Grammar
-from mmgen.scenes.motion import MotionGrammar
+from mmgen.evaluation.verdicts import Report, judged
+from mmgen.scenes.captions import CaptionGrammar
 from mmgen.scenes.render import IMAGE_SIZE
-from mmgen.scenes.sound import SoundGrammar
 
-AnyReport = Report | MotionReport | SoundReport
-_REPORTS: dict[str, Any] = {"image": Report, "video": MotionReport, "audio": SoundReport}
+_REPORTS: dict[str, Any] = {
+    "image": adherence.PictureReport, "video": motion.MotionReport, "audio": sound.SoundReport
+}  # fmt: skip
 _JUDGES: dict[str, Any] = {"image": adherence.judge, "video": motion.judge_clip, "audio": sound.judge_sound}
-_MEDIA = {Grammar: "image", MotionGrammar: "video", SoundGrammar: "audio"}
 
 
 @dataclass(frozen=True)
@@ -31,11 +27,14 @@ class Judge:
 
     Attributes:
         grammar: of the captions.
-        medium: `image`, `video` or `audio`.
     """
 
     grammar: Any
-    medium: str
+
+    @property
+    def medium(self) -> str:
+        """`image`, `video` or `audio`."""
+        return self.grammar.medium
 
     def scenes(self, count: int, seed: int) -> list[Any]:
         """Scenes whose combination training never sees."""
@@ -56,12 +55,9 @@ class Judge:
             return [np.asarray(image) for image in output.images]
         return [np.stack([np.asarray(frame) for frame in clip]) for clip in output.frames]
 
-    def measure(self, items: Iterable[np.ndarray], scenes: Iterable[Any], report: AnyReport | None = None) -> AnyReport:
+    def measure(self, items: Iterable[np.ndarray], scenes: Iterable[Any], report: Report | None = None) -> Report:
         """Judges what was made, each item by its own scene; goes on with a report where one is given."""
-        report = report or _REPORTS[self.medium]()
-        for item, scene in zip(items, scenes, strict=True):
-            report.add(scene, _JUDGES[self.medium](item, scene))
-        return report
+        return judged(report or _REPORTS[self.medium](), _JUDGES[self.medium], items, scenes)
 
     def knows(self, item: np.ndarray) -> bool:
         """Whether a picture or clip has the size that scenes are drawn in, or a recording is long enough."""
@@ -77,8 +73,8 @@ def judge_of(pipe: Any) -> Judge:
         OptionError: it does not draw scenes.
     """
     grammar = getattr(getattr(pipe, "text_encoder", None), "grammar", None)
-    if type(grammar) in _MEDIA:
-        return Judge(grammar, _MEDIA[type(grammar)])
+    if isinstance(grammar, CaptionGrammar):
+        return Judge(grammar)
     raise OptionError("pipeline", type(pipe).__name__, "one that draws scenes, such as emoji-64, or prompts to draw")
 
 
@@ -89,7 +85,7 @@ def evaluate(
     batch: int = 16,
     decoder: str | Decoder | None = None,
     log: Callable[[str], None] | None = None,
-) -> AnyReport:
+) -> Report:
     """Draws held-out captions with a pipeline's default settings, and judges what comes.
 
     Args:

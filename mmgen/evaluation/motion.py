@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from mmgen.errors import SizeError
-from mmgen.evaluation.adherence import Share
 from mmgen.evaluation.recognition import World, look
+from mmgen.evaluation.verdicts import Report, Share, Verdict, judged
 from mmgen.scenes.motion import MOVING_OBJECTS, SPEEDS, STILL, Motion, MovingScene
 from mmgen.scenes.motion_render import MOVING_PIXELS, moving_sprite, sample_moving_scene
-from mmgen.scenes.render import is_held_out
+from mmgen.scenes.render import draw_scenes
 
 MOVING = World(MOVING_OBJECTS, (("large", MOVING_PIXELS),), moving_sprite)
 """What may be seen in a clip."""
@@ -114,7 +113,7 @@ def watch(clip: np.ndarray, world: World = MOVING) -> Shown:
 
 
 @dataclass(frozen=True)
-class MotionVerdict:
+class MotionVerdict(Verdict):
     """What of a caption a clip shows.
 
     Attributes:
@@ -127,6 +126,8 @@ class MotionVerdict:
         recognised: names of what was seen for long.
     """
 
+    asked = ("background", "objects", "motion", "direction", "speed", "smooth")
+
     background: bool
     objects: bool
     motion: bool
@@ -134,11 +135,6 @@ class MotionVerdict:
     speed: bool
     smooth: bool
     recognised: tuple[str, ...]
-
-    @property
-    def correct(self) -> bool:
-        """Everything the caption asks for is right."""
-        return all((self.background, self.objects, self.motion, self.direction, self.speed, self.smooth))
 
 
 def judge_clip(clip: np.ndarray, scene: MovingScene) -> MotionVerdict:
@@ -171,15 +167,13 @@ def _pixels(motion: Motion) -> float:
 
 
 @dataclass
-class MotionReport:
+class MotionReport(Report):
     """How well clips show their captions.
 
     Attributes:
         background, objects, motion, direction, speed, smooth: clips in which that is right.
         single: clips of one object with everything right.
         pair: clips of two objects with everything right.
-        correct: clips with everything right.
-        by_object: by name, how often an object was seen where a caption asked for it.
     """
 
     background: Share = field(default_factory=Share)
@@ -190,37 +184,18 @@ class MotionReport:
     smooth: Share = field(default_factory=Share)
     single: Share = field(default_factory=Share)
     pair: Share = field(default_factory=Share)
-    correct: Share = field(default_factory=Share)
-    by_object: dict[str, Share] = field(default_factory=lambda: defaultdict(Share))
 
     def add(self, scene: MovingScene, verdict: MotionVerdict) -> None:
-        """Counts one more clip."""
-        for name in ("background", "objects", "motion", "direction", "speed", "smooth", "correct"):
-            getattr(self, name).add(getattr(verdict, name))
-        (self.single if scene.second is None else self.pair).add(verdict.correct)
-        for name in scene.things:
-            self.by_object[name].add(name in verdict.recognised)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shares with their counts, ready for JSON; objects by name."""
-        parts = {name: value.to_dict() for name, value in vars(self).items() if isinstance(value, Share)}
-        return parts | {"by_object": {name: share.to_dict() for name, share in sorted(self.by_object.items())}}
+        kind = {"single" if scene.second is None else "pair": verdict.correct}
+        self._count(verdict, scene.things, **verdict.parts, **kind)
 
 
 def measure_clips(clips: Iterable[np.ndarray], scenes: Iterable[MovingScene]) -> MotionReport:
     """Judges clips, uint8 [T, 64, 64, 3] each, by their own scenes."""
-    report = MotionReport()
-    for clip, scene in zip(clips, scenes, strict=True):
-        report.add(scene, judge_clip(clip, scene))
-    return report
+    return judged(MotionReport(), judge_clip, clips, scenes)
 
 
 def held_out_moving_scenes(count: int, seed: int, objects: Sequence[str] = MOVING_OBJECTS) -> list[MovingScene]:
     """Draws moving scenes whose combination training never sees."""
     generator = np.random.default_rng(seed)
-    scenes: list[MovingScene] = []
-    while len(scenes) < count:
-        scene = sample_moving_scene(generator, objects)
-        if is_held_out(scene):
-            scenes.append(scene)
-    return scenes
+    return draw_scenes(lambda: sample_moving_scene(generator, objects), count, held_out=True)

@@ -17,8 +17,7 @@ from transformers.models.musicgen.modeling_musicgen import MusicgenSinusoidalPos
 from mmgen.backbones.musicgen import MusicGenTransformer
 from mmgen.decoding import planes
 from mmgen.errors import OptionError, UnknownNameError
-from mmgen.evaluation.baseline import Comparison
-from mmgen.evaluation.transformers_reference import Contest, parameters, race_of, report
+from mmgen.evaluation.contest import Comparison, Contest, parameters, race_of, report
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
 from mmgen.sessions.codebooks import CodebookSession

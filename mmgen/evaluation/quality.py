@@ -17,6 +17,7 @@ from mmgen.evaluation import adherence
 from mmgen.evaluation.features import features_of
 from mmgen.evaluation.frechet import chance_of, distance_between, error_of
 from mmgen.evaluation.judges import judge_of
+from mmgen.evaluation.verdicts import Share
 from mmgen.scenes.grammar import Scene
 from mmgen.scenes.render import IMAGE_SIZE, render
 
@@ -48,7 +49,7 @@ class Quality:
     pictures: int
     evaluations: float
     draft_evaluations: float
-    adherence: adherence.Share
+    adherence: Share
     distance_to_autoregression: float
     distance_error: float
     distance_chance: float

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.evaluation import baseline
-from mmgen.evaluation.baseline import Comparison
+from mmgen.evaluation.contest import Comparison
 from mmgen.evaluation.race import Spread
 from mmgen.evaluation.rows import BASELINE, Row
 from mmgen.sampling import Sampling

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from mmgen.evaluation.adherence import Share
 from mmgen.evaluation.listening import RATE, SHORTEST, beat_of, pitch_classes
+from mmgen.evaluation.verdicts import Report, Share, Verdict, judged
 from mmgen.scenes.score import score
 from mmgen.scenes.sound import TEMPOS, Music, SoundScene, Speech
 from mmgen.scenes.sound_render import sample_sound_scenes
@@ -29,7 +28,7 @@ _SETTLED = 0.02
 
 
 @dataclass(frozen=True)
-class SoundVerdict:
+class SoundVerdict(Verdict):
     """What of a caption is heard in a recording; None where the caption does not ask for it.
 
     Attributes:
@@ -40,6 +39,8 @@ class SoundVerdict:
         word: it is the one asked for.
         recognised: instrument, or voice and word, that are heard.
     """
+
+    asked = ("instrument", "tempo", "melody", "voice", "word")
 
     instrument: bool | None = None
     tempo: bool | None = None
@@ -52,11 +53,6 @@ class SoundVerdict:
     def melody(self) -> bool | None:
         """Most of the notes are right."""
         return None if self.notes is None else sum(self.notes) >= MOST_NOTES * len(self.notes)
-
-    @property
-    def correct(self) -> bool:
-        """Everything the caption asks for is right."""
-        return all(part is not False for part in (self.instrument, self.tempo, self.melody, self.voice, self.word))
 
 
 def judge_sound(sound: np.ndarray, scene: SoundScene) -> SoundVerdict:
@@ -94,7 +90,7 @@ def _played(sound: np.ndarray, music: Music) -> tuple[bool, tuple[bool, ...]]:
 
 
 @dataclass
-class SoundReport:
+class SoundReport(Report):
     """How well recordings sound as their captions ask.
 
     Attributes:
@@ -102,8 +98,6 @@ class SoundReport:
         notes: notes and chords that are right.
         music: music with everything right.
         speech: speech with everything right.
-        correct: recordings with everything right.
-        by_name: by instrument and word, how often it was heard where a caption asked for it.
     """
 
     instrument: Share = field(default_factory=Share)
@@ -114,34 +108,17 @@ class SoundReport:
     word: Share = field(default_factory=Share)
     music: Share = field(default_factory=Share)
     speech: Share = field(default_factory=Share)
-    correct: Share = field(default_factory=Share)
-    by_name: dict[str, Share] = field(default_factory=dict)
 
     def add(self, scene: SoundScene, verdict: SoundVerdict) -> None:
-        """Counts one more recording."""
-        for name in ("instrument", "tempo", "melody", "voice", "word"):
-            if (right := getattr(verdict, name)) is not None:
-                getattr(self, name).add(right)
+        kind, name = ("speech", scene.word) if isinstance(scene, Speech) else ("music", scene.instrument)
+        self._count(verdict, [name], **verdict.parts, **{kind: verdict.correct})
         for right in verdict.notes or ():
             self.notes.add(right)
-        spoken = isinstance(scene, Speech)
-        (self.speech if spoken else self.music).add(verdict.correct)
-        self.correct.add(verdict.correct)
-        name = scene.word if isinstance(scene, Speech) else scene.instrument
-        self.by_name.setdefault(name, Share()).add(name in verdict.recognised)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shares with their counts, ready for JSON; instruments and words by name."""
-        parts = {name: value.to_dict() for name, value in vars(self).items() if isinstance(value, Share)}
-        return parts | {"by_name": {name: share.to_dict() for name, share in sorted(self.by_name.items())}}
 
 
 def measure_sounds(sounds: Iterable[np.ndarray], scenes: Iterable[SoundScene]) -> SoundReport:
     """Judges recordings, float [samples] at 16 kHz each, by their own scenes."""
-    report = SoundReport()
-    for sound, scene in zip(sounds, scenes, strict=True):
-        report.add(scene, judge_sound(sound, scene))
-    return report
+    return judged(SoundReport(), judge_sound, sounds, scenes)
 
 
 def held_out_sound_scenes(count: int, seed: int) -> list[SoundScene]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +14,7 @@ from mmgen.backbones.language import LanguageTransformer
 from mmgen.checkpoints import language_configs, language_keys
 from mmgen.decoding.autoregressive import Autoregressive
 from mmgen.errors import OptionError, UnknownNameError
-from mmgen.evaluation.baseline import Comparison
-from mmgen.evaluation.race import Spread, race, ratio
+from mmgen.evaluation.contest import Comparison, Contest, parameters, race_of, report
 from mmgen.layout import RasterLayout
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
@@ -29,23 +26,6 @@ _PAD, _FIRST, _LAST, _IMAGE, _ROW_END = range(5)
 _HEAD_SIZE = 64
 _PROMPT = [_FIRST, *range(10, 26), _IMAGE]
 _GUIDANCE = 3.0
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One model, drawn both ways.
-
-    Attributes:
-        ours: draws one picture, or recording, with a temperature and a seed, and returns its tokens.
-        theirs: the same with transformers' own generation; at temperature 0, the same picture.
-        parameters: numbers of weights, ours and theirs.
-        length: tokens of a picture.
-    """
-
-    ours: Callable[[float, int], Tensor]
-    theirs: Callable[[float, int], Tensor]
-    parameters: tuple[int, int]
-    length: int
 
 
 def compare(
@@ -82,34 +62,6 @@ def compare(
         raise OptionError("size", size, "a multiple of 128")
     contest = FAMILIES[family](size, layers, side, codes)
     return race_of(contest, repeats, log=log)
-
-
-def race_of(
-    contest: Contest,
-    repeats: int,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | None = None,
-    log: Callable[[str], None] | None = None,
-) -> Comparison:
-    """Lets both sides of a contest take turns, at temperature 1 and every time with another seed.
-
-    Raises:
-        OptionError: repeats below 1.
-    """
-    seeds = {name: itertools.count() for name in ("ours", "theirs")}
-    runs = {name: (lambda name=name: getattr(contest, name)(1.0, next(seeds[name]))) for name in seeds}
-    seconds = race(runs, repeats, device, log)
-    ours, theirs = seconds["ours"], seconds["theirs"]
-    return Comparison(
-        contest.length,
-        Spread.of(ours),
-        Spread.of(theirs),
-        Spread.of([contest.length / taken for taken in ours]),
-        Spread.of([contest.length / taken for taken in theirs]),
-        ratio(seconds, "theirs", "ours"),
-        contest.parameters,
-        str(dtype).removeprefix("torch."),
-    )
 
 
 def _janus(size: int, layers: int, side: int, codes: int | None) -> Contest:
@@ -230,11 +182,6 @@ def _drawn(
     return ours
 
 
-def parameters(model: Any) -> int:
-    """How many numbers a model's weights are."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def main() -> None:
     """Prints the comparison of one family."""
     parser = argparse.ArgumentParser(description=compare.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -242,20 +189,6 @@ def main() -> None:
     for name, default in (("repeats", 5), ("size", 512), ("layers", 4), ("side", 8), ("codes", None)):
         parser.add_argument(f"--{name}", type=int, default=default)
     report(compare(**vars(parser.parse_args()), log=print), "picture")
-
-
-def report(result: Comparison, noun: str) -> None:
-    """Prints a comparison of what is called `noun`."""
-    size = f"{result.parameters[0] / 1e6:.1f} M parameters, {result.dtype}"
-    print(f"{torch.get_num_threads()} threads, {result.tokens} tokens, {size}")
-    for name, spread in (
-        (f"our seconds a {noun}", result.seconds),
-        (f"their seconds a {noun}", result.transformers_seconds),
-        ("our tokens a second", result.tokens_per_second),
-        ("their tokens a second", result.transformers_tokens_per_second),
-        ("times as fast", result.ratio),
-    ):
-        print(f"{name:26} {spread.median:.3f} (quartiles {spread.low:.3f} to {spread.high:.3f})")
 
 
 if __name__ == "__main__":

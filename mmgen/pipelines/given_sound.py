@@ -1,7 +1,8 @@
-"""Recordings that a call begins with or writes anew, as codes that are known beforehand."""
+"""What a call says of its sound: how long it is, what it begins with or writes anew, and which codes are known."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,30 @@ from torch import Tensor
 from mmgen.errors import OptionError, SizeError
 from mmgen.pipelines.recording import recording
 from mmgen.pipelines.sound_interval import Interval
-from mmgen.tokenizers.sound_codecs import SoundCodec
+from mmgen.tokenizers.sound_codec import SoundCodec
+
+LONGEST = 3600
+"""Seconds of a recording, at most."""
 
 
 def is_given(value: Any) -> bool:
     """Whether a recording, or another setting, is there; empty text is none."""
     return value is not None and not (isinstance(value, str) and value == "")
+
+
+def duration_of(given: Any, sampling_rate: int) -> float:
+    """Seconds of a recording, from a number or its text.
+
+    Raises:
+        OptionError: it is none, holds no sample, or is too long.
+    """
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(given, bool) or not 1 / sampling_rate <= seconds <= LONGEST:
+        raise OptionError("duration", given, f"seconds, above 0 and up to {LONGEST}")
+    return seconds
 
 
 def only_one(settings: Mapping[str, Any]) -> str | None:
@@ -73,7 +92,33 @@ def interval_of(codec: SoundCodec, settings: Mapping[str, Any]) -> Interval | No
     return Interval.of(samples, seconds, codec.sampling_rate, codec.hop)
 
 
-def around(codec: SoundCodec, interval: Interval) -> Tensor:
+def with_interval(codec: SoundCodec, interval: Interval, duration: Any) -> dict[str, Any]:
+    """The settings of a call that follow from an interval.
+
+    Raises:
+        OptionError: another duration than the recording's is given.
+    """
+    samples, rate = interval.recording.shape[1], codec.sampling_rate
+    own = samples / rate
+    if duration is not None and round(duration_of(duration, rate) * rate) != samples:
+        raise OptionError("duration", duration, f"left out: the recording has {own:g} seconds")
+    return {"duration": own, "interval": interval.in_words(rate), "known": _around(codec, interval)}
+
+
+def check_known(codec: SoundCodec, known: Tensor, batch: int, frames: int) -> None:
+    """Refuses what are no codes [B or 1, K, frames], -1 where free.
+
+    Raises:
+        SizeError: they are of another shape.
+        OptionError: a code is out of range.
+    """
+    if known.ndim != 3 or known.shape[0] not in (1, batch) or tuple(known.shape[1:]) != (codec.codebooks, frames):
+        raise SizeError(f"known codes of shape {list(known.shape)}", str([batch, codec.codebooks, frames]))
+    if bool((known < -1).any()) or bool((known >= codec.codebook_size).any()):
+        raise OptionError("known", "codes out of range", f"-1 where free, else 0 to {codec.codebook_size - 1}")
+
+
+def _around(codec: SoundCodec, interval: Interval) -> Tensor:
     """Codes int64 [1, K, frames] of a recording, free in the frames of an interval."""
     known = codec.encode(interval.recording[None]).cpu()
     frames = interval.frames(codec.hop)

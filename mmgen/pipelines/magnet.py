@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base class up in this module)
@@ -14,12 +14,13 @@ from mmgen.backbones.magnet import MagnetTransformer
 from mmgen.backbones.musicgen import MusicGenTransformer
 from mmgen.codebook_layout import CodebookLayout
 from mmgen.decoding import planes, spans
-from mmgen.decoding.decoder import Generation
 from mmgen.decoding.spans.decoder import SpanDecoder
 from mmgen.errors import OptionError
 from mmgen.pipelines.musicgen import MusicGenPipeline
-from mmgen.pipelines.raster import Drawing, RasterPipeline
-from mmgen.pipelines.sound import SoundDrawing, SoundPipeline
+from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.sound import SoundPipeline
+from mmgen.pipelines.sound_drawing import SoundDrawing
+from mmgen.pipelines.sound_windows import in_turn, windows, windows_around
 from mmgen.rng import Rng
 from mmgen.sampling import Sampling
 from mmgen.sessions.companion import Companion
@@ -33,12 +34,14 @@ LEADING = Sampling(guidance=3.0, top_k=250)
 class MagnetPipeline(MusicGenPipeline):
     """Writes music or sounds to a text, codebook after codebook, any frames of one at once.
 
-    It was trained on recordings of one length, and writes none that are longer. Known codes may stand anywhere: what is
-    around a gap is seen from the beginning. Nothing is heard before the last codebook is written.
+    It was trained on recordings of one length. Longer ones are written in windows of that, each of which adds three
+    fifths and begins with what stands before them, as MusicGen does it (audiocraft writes none). Known codes may stand
+    anywhere: what is around a gap is seen from the beginning; a long recording's interval lies in the middle of a
+    window. Nothing of a window is heard before its last codebook is written.
 
     A companion, MusicGen of the same codec and text encoder, can judge what was drawn (the decoder's `rescoring`), and
-    begin recordings: `lead` is how many seconds it writes, the paper's hybrid. It writes them as MusicGen writes a
-    recording of that length from the same seed.
+    begin recordings: `lead` is how many seconds of the first window it writes, the paper's hybrid. It writes them as
+    MusicGen writes a recording of that length from the same seed.
 
     Args:
         tokenizer: sound to codes and back.
@@ -63,6 +66,7 @@ class MagnetPipeline(MusicGenPipeline):
     _optional_components = ["companion"]
     backbones = ("transformer", "companion")  # type: ignore[assignment]
     condition_defaults: ClassVar[dict[str, Any]] = SoundPipeline.condition_defaults | {"lead": 0.0}
+    later_conditions: ClassVar[dict[str, Any]] = {"lead": 0.0}
     model_cpu_offload_seq = "text_encoder->companion->transformer->tokenizer"
 
     def __init__(
@@ -82,15 +86,15 @@ class MagnetPipeline(MusicGenPipeline):
         )  # fmt: skip
 
     def order(self, frames: int) -> CodebookLayout:
-        """Codebook after codebook.
+        """Codebook after codebook; of long recordings, window after window."""
+        return in_turn(self.windows_of(frames), self.transformer.layout)
 
-        Raises:
-            OptionError: the model was trained on fewer frames.
-        """
-        if frames > self.transformer.frames:
-            rate = self.sampling_rate / self.tokenizer.hop
-            raise OptionError("duration", frames / rate, f"seconds up to {self.transformer.frames / rate:g}")
-        return self.transformer.layout(frames)
+    def windows_of(self, frames: int, interval: range | None = None) -> list[range]:
+        """The frames of each window that so many are written in; an interval is seen from both its sides."""
+        most = self.transformer.frames
+        if interval is not None and len(interval) < most < frames:
+            return windows_around(frames, most, interval)
+        return windows(frames, most, max(3 * most // 5, 1))
 
     def plan(self, prompt: Any, **settings: Any) -> SoundDrawing:
         """Checks the arguments of a call; of the model, at most the codec is evaluated."""
@@ -107,10 +111,6 @@ class MagnetPipeline(MusicGenPipeline):
         if companion is not None and drawing.conditions["lead"]:
             known = self._led(companion, drawing)
         return MaskedCodebookSession(self.transformer, layout, *prompts, drawing.sampling, known, companion)
-
-    def _generations(self, drawing: Drawing) -> Iterator[Generation]:
-        """A drawing evaluation by evaluation; there are no windows."""
-        return RasterPipeline._generations(self, drawing)
 
     def _led(self, companion: Companion, drawing: Drawing) -> Tensor:
         """Known tokens [B, N], with the beginning that a companion writes."""
@@ -129,8 +129,9 @@ class MagnetPipeline(MusicGenPipeline):
             seconds = math.nan if isinstance(given, bool) else float(given)
         except (TypeError, ValueError):
             seconds = math.nan
-        if not 0 <= seconds < duration:
-            raise OptionError("lead", given, f"seconds, from 0 to less than the duration of {duration:g}")
+        most = min(duration, self.transformer.frames * self.tokenizer.hop / self.sampling_rate)
+        if not 0 <= seconds < most:
+            raise OptionError("lead", given, f"seconds, from 0 to less than {most:g}, those of the first window")
         if seconds and self.companion is None:
             raise OptionError("lead", given, "0, as the pipeline has no companion: load it with companion=...")
         return seconds

@@ -13,7 +13,8 @@ from mmgen.media.chroma import melody
 from mmgen.pipelines.musicgen import MusicGenPipeline
 from mmgen.pipelines.raster import Drawing
 from mmgen.pipelines.recording import recording
-from mmgen.pipelines.sound import SoundDrawing, SoundPipeline
+from mmgen.pipelines.sound import SoundPipeline
+from mmgen.pipelines.sound_drawing import SoundDrawing
 from mmgen.sessions.melody import MelodySession, no_melody
 
 

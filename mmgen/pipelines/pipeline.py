@@ -36,6 +36,7 @@ PIPELINES = {
     "MusicGenPipeline": "mmgen.pipelines.musicgen",
     "MusicGenMelodyPipeline": "mmgen.pipelines.musicgen_melody",
     "MagnetPipeline": "mmgen.pipelines.magnet",
+    "AudioGenPipeline": "mmgen.pipelines.audiogen",
     "TextToImageDistilledPipeline": "mmgen.pipelines.text_to_image_distilled",
     "TextToImageScalesPipeline": "mmgen.pipelines.text_to_image_scales",
     "TextToVideoPipeline": "mmgen.pipelines.text_to_video",
@@ -102,7 +103,7 @@ class Pipeline(DiffusionPipeline):
             if name not in components and (name not in cls._optional_components or place.is_dir()):
                 components[name] = _load_component(kind, place, dtype)
         if "decoder" not in components:
-            components["decoder"] = cls._load_decoder(folder / "decoder")
+            components["decoder"] = cls.load_decoder(folder / "decoder")
         sampling = index.get("sampling") or {}
         try:
             pipe = cls(**components, sampling=sampling)
@@ -197,7 +198,14 @@ class Pipeline(DiffusionPipeline):
         return self.algorithms.make(decoder, **(options or {}))
 
     @classmethod
-    def _load_decoder(cls, folder: Path) -> Decoder:
+    def load_decoder(cls, folder: Path) -> Decoder:
+        """The decoder that a folder of ours holds, with its options.
+
+        Raises:
+            UnknownNameError: it is of no class that suits the pipeline.
+            OptionError: an option is out of range.
+            WeightsError: its file cannot be read.
+        """
         config = catalog.read_json(folder / Decoder.config_name)
         kinds = {kind.__name__: kind for kind in cls.algorithms.decoders().values()}
         kind = kinds.get(config.get("_class_name", ""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,31 +16,17 @@ from mmgen.codebook_layout import CodebookLayout
 from mmgen.decoding import planes
 from mmgen.decoding.decoder import Generation
 from mmgen.decoding.planes.decoder import PlaneDecoder
-from mmgen.errors import OptionError, SizeError
-from mmgen.pipelines.given_sound import around, begun, interval_of, only_one
+from mmgen.errors import OptionError
+from mmgen.pipelines.given_sound import begun, check_known, duration_of, interval_of, only_one, with_interval
 from mmgen.pipelines.output import AudioOutput, Statistics
 from mmgen.pipelines.pipeline import Pipeline
 from mmgen.pipelines.raster import Drawing, RasterPipeline
-from mmgen.pipelines.sound_interval import Interval
-from mmgen.pipelines.sound_stream import SoundStream
-from mmgen.pipelines.sound_windows import LongSound, nothing_to_write, seed_of, windows
+from mmgen.pipelines.sound_drawing import SoundDrawing
+from mmgen.pipelines.sound_stream import pieces
+from mmgen.pipelines.sound_windows import by_window, windows
 from mmgen.sampling import Sampling
 
 OUTPUT_TYPES = ("np", "pt", "latent")
-
-LONGEST = 3600
-"""Seconds of a recording, at most."""
-
-
-@dataclass
-class SoundDrawing(Drawing):
-    """Recordings being written.
-
-    Attributes:
-        interval: of one recording that all of them are, but for what is written anew; None where there is none.
-    """
-
-    interval: Interval | None = None
 
 
 class SoundPipeline(RasterPipeline):
@@ -72,6 +57,8 @@ class SoundPipeline(RasterPipeline):
     """Seconds that the family was trained on; longer sound is written in windows of so many."""
     stride: ClassVar[float]
     """Seconds that each window adds; it begins with what stands before them."""
+    later_conditions: ClassVar[dict[str, Any]] = {}
+    """Conditions that are others in windows behind the first."""
     _known_codebooks: Codebooks | None = None
 
     def __init__(self, sampling: Mapping[str, Any] | None = None, **components: Any) -> None:
@@ -128,38 +115,40 @@ class SoundPipeline(RasterPipeline):
                 raise OptionError(name, "pixels", "none: sound has a duration in seconds")
         given, interval = only_one(settings), interval_of(self.tokenizer, settings)
         if interval is not None:
-            settings |= self._of_interval(interval, settings.get("duration"))
-        settings["duration"] = seconds = self._seconds(settings.get("duration"))
-        frames = math.ceil(round(seconds * self.sampling_rate) / self.tokenizer.hop)
+            settings |= with_interval(self.tokenizer, interval, settings.get("duration"))
+        if settings.get("duration") is None:
+            settings["duration"] = self.condition_defaults["duration"]
+        settings["duration"] = seconds = duration_of(settings["duration"], self.sampling_rate)
+        samples = round(seconds * self.sampling_rate)
+        frames = math.ceil(samples / self.tokenizer.hop)
         if given == "continue_from":
             settings["known"] = begun(self.tokenizer, settings["continue_from"], frames)
-        return SoundDrawing(**vars(super().plan(prompt, width=frames, **settings)), interval=interval)
-
-    def _of_interval(self, interval: Interval, duration: Any) -> dict[str, Any]:
-        """The settings that follow from an interval."""
-        samples = interval.recording.shape[1]
-        own = samples / self.sampling_rate
-        if duration is not None and round(self._seconds(duration) * self.sampling_rate) != samples:
-            raise OptionError("duration", duration, f"left out: the recording has {own:g} seconds")
-        known = around(self.tokenizer, interval)
-        return {"duration": own, "interval": interval.in_words(self.sampling_rate), "known": known}
+        return SoundDrawing(**vars(super().plan(prompt, width=frames, **settings)), samples=samples, interval=interval)
 
     def layout(self, height: int | None, width: int | None) -> Any:
         """The order of the codes of `width` frames."""
         assert width is not None
         return self.order(width)
 
+    def windows_of(self, frames: int, interval: range | None = None) -> list[range]:
+        """The frames of each window that so many are written in.
+
+        Args:
+            frames: of the whole recording.
+            interval: those that are written anew; None where there are no such.
+        """
+        rate = self.sampling_rate / self.tokenizer.hop
+        return windows(frames, round(self.window * rate), round(self.stride * rate))
+
     @torch.no_grad()
-    def render(self, drawing: Drawing, output_type: str = "np") -> Any:
+    def render(self, drawing: SoundDrawing, output_type: str = "np") -> Any:  # type: ignore[override]
         """The recordings of a drawing, in a form of `AudioOutput.audios`. What is not written yet is silent."""
         codes, ready = self._codes(drawing)
         if output_type == "latent":
             return codes
-        samples = self._samples(drawing)
         # One by one: in a batch, sums come in another order, and the last bit of a sample may be another.
         rows = zip(codes.split(1), ready, strict=True)
-        sound = torch.cat([self._sound(own[:, :, :end], samples) for own, end in rows])
-        sound = self._joined(drawing, sound)
+        sound = drawing.joined(torch.cat([self._sound(own[:, :, :end], drawing.samples) for own, end in rows]))
         return sound if output_type == "pt" else sound.cpu().numpy()
 
     def output(self, rendered: Any, statistics: list[Statistics]) -> AudioOutput:
@@ -171,7 +160,7 @@ class SoundPipeline(RasterPipeline):
         return ()
 
     def stream(self, prompt: Any, *, seconds: float = 1.0, **settings: Any) -> Iterator[np.ndarray]:
-        """Writes sound and hands it out as it is written; see `SoundStream`.
+        """Writes sound and hands it out as it is written; see the codec's `streaming`.
 
         Args:
             prompt: as in a call; recordings of several are written side by side.
@@ -186,49 +175,24 @@ class SoundPipeline(RasterPipeline):
         """
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
             raise OptionError("seconds", seconds, "a number above 0")
-        return self._stream(self.draw(prompt, **settings), math.ceil(seconds * self.sampling_rate / self.tokenizer.hop))
+        drawings: Iterator[Any] = self.draw(prompt, **settings)
+        frames = math.ceil(seconds * self.sampling_rate / self.tokenizer.hop)
+        return (piece.cpu().numpy() for piece in pieces(self.tokenizer, drawings, self._codes, frames))
 
-    def _stream(self, drawings: Iterator[Drawing], frames: int) -> Iterator[np.ndarray]:
-        stream = SoundStream(self.tokenizer)
-        heard = 0
-        for drawing in drawings:
-            codes, whole = self._codes(drawing)
-            ready, last = min(whole), min(whole) == drawing.layout.frames  # type: ignore[attr-defined]
-            if last or ready - stream.ahead - stream.done >= frames:
-                piece = stream.push(codes[..., :ready], last)[..., : self._samples(drawing) - heard]
-                heard += piece.shape[-1]
-                yield self._joined(drawing, piece, heard - piece.shape[-1]).cpu().numpy()
-            if last:
-                return
-
-    def _generations(self, drawing: Drawing) -> Iterator[Generation]:
+    def _generations(self, drawing: SoundDrawing) -> Iterator[Generation]:  # type: ignore[override]
         """A drawing evaluation by evaluation; of long sound, window by window."""
-        most, stride = (
-            round(length * self.sampling_rate / self.tokenizer.hop) for length in (self.window, self.stride)
-        )
-        layout: Any = drawing.layout
-        if layout.frames <= most:
-            yield from super()._generations(drawing)
-            return
-        sound = LongSound.begin(layout, drawing.known)
-        for number, window in enumerate(windows(layout.frames, most, stride)):
-            own: Any = self.order(len(window))
-            known = own.known(sound.codes[..., window.start : window.stop])
-            seeds = [seed_of(seed, number) for seed in drawing.seeds]
-            part = replace(drawing, layout=own, known=known, seeds=seeds)
-            given = bool((known >= 0).all())
-            for generation in [nothing_to_write(known)] if given else super()._generations(part):
-                yield sound.generation(window, own, generation)
-            sound.finish(window, own, generation)
+        layout, interval, write = drawing.layout, drawing.interval, super()._generations
+        anew = None if interval is None else interval.frames(self.tokenizer.hop)
+        spans = self.windows_of(layout.frames, anew)  # type: ignore[attr-defined]
+        if len(spans) == 1:
+            return write(drawing)
+        return by_window(drawing, spans, self.order, write, self.later_conditions)
 
     def _codes(self, drawing: Drawing) -> tuple[Tensor, list[int]]:
         """Codes [B, K, T], -1 where none is written, and how many of each row's first frames are whole."""
         tokens, written = self._written(drawing)
         codes, there = drawing.layout.unflatten(tokens), drawing.layout.unflatten(written)
         return torch.where(there, codes, -1), there.all(1).long().cumprod(1).sum(1).tolist()
-
-    def _samples(self, drawing: Drawing) -> int:
-        return round(drawing.conditions["duration"] * self.sampling_rate)
 
     def _sound(self, codes: Tensor, samples: int) -> Tensor:
         """Sound [1, channels, samples] of the first whole frames of codes [1, K, T], and silence behind them."""
@@ -237,21 +201,6 @@ class SoundPipeline(RasterPipeline):
             heard = self.tokenizer.decode(codes)[..., :samples]
             sound[..., : heard.shape[-1]] = heard
         return sound
-
-    def _joined(self, drawing: Drawing, sound: Tensor, first: int = 0) -> Tensor:
-        """Sound [B, channels, n] from sample `first` on, with the recording that it is written into around it."""
-        interval = drawing.interval if isinstance(drawing, SoundDrawing) else None
-        return sound if interval is None else interval.joined(sound, first)
-
-    def _seconds(self, given: Any) -> float:
-        value = self.condition_defaults["duration"] if given is None else given
-        try:
-            seconds = float(value)
-        except (TypeError, ValueError):
-            seconds = math.nan
-        if isinstance(value, bool) or not 1 / self.sampling_rate <= seconds <= LONGEST:
-            raise OptionError("duration", given, f"seconds, above 0 and up to {LONGEST}")
-        return seconds
 
     def _codebooks(self) -> Codebooks | None:
         """What the codes stand for; kept, with its tables of neighbours, while the codec's vectors are the same."""
@@ -263,11 +212,7 @@ class SoundPipeline(RasterPipeline):
     def _known_tokens(self, known: Tensor | None, layout: Any, batch: int) -> Tensor:
         if known is None:
             return layout.known().expand(batch, -1)
-        if known.ndim != 3 or known.shape[0] not in (1, batch) or tuple(known.shape[1:]) != layout.grid:
-            raise SizeError(f"known codes of shape {list(known.shape)}", str([batch, *layout.grid]))
-        codes = self.tokenizer.codebook_size
-        if bool((known < -1).any()) or bool((known >= codes).any()):
-            raise OptionError("known", "codes out of range", f"-1 where free, else 0 to {codes - 1}")
+        check_known(self.tokenizer, known, batch, layout.frames)
         return layout.known(known).expand(batch, -1)
 
 

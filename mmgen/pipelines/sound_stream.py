@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 
-from mmgen.tokenizers.sound_codecs import SoundCodec
+from mmgen.pipelines.sound_drawing import SoundDrawing
+from mmgen.tokenizers.sound_codec import SoundCodec
 
 
-class SoundStream:
-    """Turns a growing line of codes into sound, piece by piece, each sample once.
-
-    A codec's sound of a frame hangs on frames around it. So a piece is decoded with `context` frames before it, and no
-    later than `ahead` frames behind it are written; where two pieces meet, a frame of the older one is faded into the
-    newer one. What comes of it is what comes of all codes at once, but for what a codec remembers of longer ago.
+def pieces(
+    codec: SoundCodec,
+    drawings: Iterator[SoundDrawing],
+    written: Callable[[SoundDrawing], tuple[Tensor, list[int]]],
+    frames: int,
+) -> Iterator[Tensor]:
+    """The sound of drawings as they go on, each sample once.
 
     Args:
         codec: codes to sound.
-        context: frames read before a piece; None for a second.
-        ahead: frames that must be written behind a piece.
+        drawings: the same one again and again, as far as it is written.
+        written: codes [B, K, T] of a drawing, and how many of each row's first frames are whole.
+        frames: of a piece, at least; the last is shorter.
+
+    Yields:
+        The next samples of all recordings, float32 [B, channels, samples].
     """
-
-    def __init__(self, codec: SoundCodec, context: int | None = None, ahead: int = 8) -> None:
-        self.codec, self.ahead = codec, ahead
-        self.context = round(codec.sampling_rate / codec.hop) if context is None else context
-        self.done = 0
-        """Frames that were heard."""
-        self._tail: Tensor | None = None
-
-    def push(self, codes: Tensor, last: bool = False) -> Tensor:
-        """Sound of the frames that can be heard now, and were not yet.
-
-        Args:
-            codes: int64 [B, K, T], all that is written, from the first frame on.
-            last: whether there are no more to come.
-
-        Returns:
-            float32 [B, channels, samples], of no samples where there is nothing new.
-        """
-        hop, stop = self.codec.hop, codes.shape[2] - (0 if last else self.ahead)
-        if stop <= self.done:
-            return torch.zeros(len(codes), self.codec.channels, 0, device=codes.device)
-        first = max(0, self.done - self.context)
-        sound = self.codec.decode(codes[..., first:])
-        piece = sound[..., (self.done - first) * hop : (stop - first) * hop].clone()
-        if self._tail is not None:
-            share = torch.arange(hop, device=piece.device) / hop
-            piece[..., :hop] = self._tail.lerp(piece[..., :hop], share)
-        tail = sound[..., (stop - first) * hop : (stop - first + 1) * hop]
-        self._tail = tail if tail.shape[-1] == hop else None
-        self.done = stop
-        return piece
+    heard = pushed = 0
+    # One for each recording: in a batch, sums come in another order, and the last bit of a sample may be another.
+    streams = [codec.streaming()]
+    for drawing in drawings:
+        codes, whole = written(drawing)
+        streams += [codec.streaming() for _ in whole[len(streams) :]]
+        ready, behind = min(whole), streams[0].behind
+        last = ready == codes.shape[2]
+        if last or ready - max(pushed, behind) >= frames:
+            rows = zip(streams, codes[..., pushed:ready].split(1), strict=True)
+            sound = torch.cat([stream.push(own, last) for stream, own in rows])[..., : drawing.samples - heard]
+            yield drawing.joined(sound, heard)
+            heard, pushed = heard + sound.shape[-1], ready
+        if last:
+            return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 from mmgen.backbones.sound import MaskedSoundTransformer, SoundModel, SoundTransformer
 from mmgen.codebook_layout import CodebookLayout
 from mmgen.decoding import spans
-from mmgen.decoding.decoder import Decoder, Generation
+from mmgen.decoding.decoder import Decoder
 from mmgen.decoding.spans.decoder import SpanDecoder
 from mmgen.errors import OptionError
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.raster import Drawing
 from mmgen.pipelines.sound import SoundPipeline
 from mmgen.scenes.score import SECONDS
 from mmgen.scenes.sound import SoundScene
@@ -114,7 +114,3 @@ class TextToSoundMaskedPipeline(TextToSoundPipeline):
         return MaskedCodebookSession(
             self.transformer, layout, *self._captions(drawing), drawing.sampling, drawing.known
         )
-
-    def _generations(self, drawing: Drawing) -> Iterator[Generation]:
-        """A drawing evaluation by evaluation; there are no windows."""
-        return RasterPipeline._generations(self, drawing)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmgen.errors import PromptError
+from mmgen.scenes.captions import CaptionGrammar, Words, normalise, spellings
 from mmgen.scenes.objects import ALIASES, CHARACTERS, PLURALS
 
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
@@ -45,9 +46,9 @@ POSITIONS = (
     "bottom right",
 )
 RELATIONS = ("left of", "right of", "above", "below")
-MAXIMUM_PROMPT_LENGTH = 200
 
 _SIZE_WORDS = {"small": "small", "little": "small", "tiny": "small", "large": "large", "big": "large", "huge": "large"}
+_COLOUR_WORDS = {"grey": "gray"}
 _COUNT_WORDS = {"one": 1, "1": 1, "two": 2, "2": 2, "three": 3, "3": 3, "four": 4, "4": 4}
 _RELATION = re.compile(r"\s(?:to )?(left of|right of|above|over|on top of|below|under|underneath|beneath)\s")
 _RELATION_WORDS = {"over": "above", "on top of": "above", "under": "below", "underneath": "below", "beneath": "below"}
@@ -90,7 +91,7 @@ class Scene:
         return "single" if self.count == 1 else "group"
 
 
-class Grammar:
+class Grammar(CaptionGrammar[Scene]):
     """Captions to scenes and back, for a given list of objects.
 
     Args:
@@ -98,27 +99,17 @@ class Grammar:
         everything: what a message says of all of them.
     """
 
+    medium = "image"
+
     def __init__(self, objects: Sequence[str] = tuple(CHARACTERS), everything: str | None = None) -> None:
         self.objects = tuple(objects)
-        self._everything = everything or f"`mmgen list --objects` shows all {len(self.objects)}"
+        self._everything = everything or f"`mmgen list --words` shows all {len(self.objects)}"
         known = set(self.objects)
         self._names = {name: name for name in self.objects}
         self._names |= {alias: name for alias, name in ALIASES.items() if name in known}
         self._names |= {name.replace("-", " "): name for name in self.objects}
 
     def parse(self, prompt: str) -> Scene:
-        """Reads a caption.
-
-        Args:
-            prompt: a caption of the grammar in this module's docstring, at most 200 characters.
-
-        Returns:
-            The scene, with defaults filled in.
-
-        Raises:
-            PromptError: the prompt is empty, too long or outside the grammar; the message says
-                which words were not understood and what could stand there.
-        """
         text = normalise(prompt)
         background, text = self.take_background(prompt, text)
         halves = _RELATION.split(text, maxsplit=1)
@@ -141,7 +132,6 @@ class Grammar:
         return Scene(first, background, count, "small", None)
 
     def describe(self, scene: Scene) -> str:
-        """The full caption of a scene; `parse(describe(scene)) == scene`."""
         ending = f" on a {scene.background} background"
         if scene.kind == "group":
             word = next(word for word, count in _COUNT_WORDS.items() if count == scene.count and word.isalpha())
@@ -153,12 +143,22 @@ class Grammar:
         preposition = {"top": "at", "bottom": "at", "left": "on", "right": "on"}.get(scene.position or "", "in")
         return f"{first} {preposition} the {scene.position}{ending}"
 
+    def words(self) -> Words:
+        return {
+            "objects": spellings(self.objects, ALIASES),
+            "sizes": spellings(SIZES, _SIZE_WORDS),
+            "counts": {word: [str(count)] for word, count in _COUNT_WORDS.items() if word.isalpha()},
+            "positions": spellings(POSITIONS, {}),
+            "relations": spellings(RELATIONS, _RELATION_WORDS),
+            "colours": spellings(BACKGROUNDS, _COLOUR_WORDS),
+        }
+
     def take_background(self, prompt: str, text: str) -> tuple[str, str]:
         """The background that a normalised text ends with, white without one, and the text before it."""
         match = _BACKGROUND.search(text)
         if not match:
             return "white", text
-        colour = {"grey": "gray"}.get(match[1], match[1])
+        colour = _COLOUR_WORDS.get(match[1], match[1])
         if colour not in BACKGROUNDS:
             raise PromptError(prompt, f"unknown background {match[1]!r}", f"choose from {', '.join(BACKGROUNDS)}")
         return colour, text[: match.start()]
@@ -183,24 +183,6 @@ class Grammar:
             f"{name!r} is not an object or a phrase of the caption grammar",
             f"did you mean {', '.join(close)}? {self._everything}",
         )
-
-
-def normalise(prompt: str) -> str:
-    """A prompt in small letters, without articles and punctuation, a space before each word.
-
-    Raises:
-        PromptError: it is empty, too long or no text.
-    """
-    if not isinstance(prompt, str):
-        raise PromptError(repr(prompt), f"a prompt is text, this is {type(prompt).__name__}", "give a string")
-    if len(prompt) > MAXIMUM_PROMPT_LENGTH:
-        raise PromptError(
-            prompt[:40] + "...", f"{len(prompt)} characters", f"use at most {MAXIMUM_PROMPT_LENGTH} characters"
-        )
-    words = re.sub(r"[^\w\s-]", " ", prompt.lower()).split()
-    if not words:
-        raise PromptError(prompt, "the prompt is empty", "write what to draw, such as 'a cat on a blue background'")
-    return " " + " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
 def _take_position(text: str) -> tuple[str | None, str]:

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmgen.errors import PromptError
-from mmgen.scenes.grammar import Grammar, normalise
+from mmgen.scenes.captions import CaptionGrammar, Words, normalise, spellings
+from mmgen.scenes.grammar import Grammar
 
 BALLS: dict[str, tuple[int, int, int]] = {
     "red ball": (222, 48, 48),
@@ -59,12 +60,13 @@ _VERBS = {word: verb for verb, words in _VERB_WORDS.items() for word in words.sp
 _SPEED_WORDS = {"slow": "slowly", "steadily": "normally", "fast": "quickly", "quick": "quickly", "rapidly": "quickly"}
 _SPEED_WORDS |= {word: word for word in SPEEDS}
 _DIRECTION_WORDS = {
-    "right": ("right", "rightwards", "to right", "from left to right", "left to right", "right and left"),
-    "left": ("left", "leftwards", "to left", "from right to left", "right to left", "left and right"),
-    "down": ("down", "downwards", "to bottom", "from top to bottom", "top to bottom", "down and up"),
-    "up": ("up", "upwards", "to top", "from bottom to top", "bottom to top", "up and down"),
+    "right": ("right", "rightwards", "to the right", "from left to right", "left to right", "right and left"),
+    "left": ("left", "leftwards", "to the left", "from right to left", "right to left", "left and right"),
+    "down": ("down", "downwards", "to the bottom", "from the top to the bottom", "top to bottom", "down and up"),
+    "up": ("up", "upwards", "to the top", "from the bottom to the top", "bottom to top", "up and down"),
 }
-_PHRASES = {phrase: direction for direction, phrases in _DIRECTION_WORDS.items() for phrase in phrases}
+_DIRECTIONS = {phrase: direction for direction, phrases in _DIRECTION_WORDS.items() for phrase in phrases}
+_PHRASES = {normalise(phrase).strip(): direction for phrase, direction in _DIRECTIONS.items()}
 _DEFAULT_DIRECTIONS = {"stays": None, "moves": "right", "bounces": "up"}
 _STILL = ("", "still", "put", "where it is")
 
@@ -117,30 +119,20 @@ class MovingScene:
         return first if self.second is None else first | {self.second: self.second_motion or STILL}
 
 
-class MotionGrammar:
+class MotionGrammar(CaptionGrammar[MovingScene]):
     """Captions of moving scenes to scenes and back, for a given list of objects.
 
     Args:
         objects: names the captions may use, keys of `BALLS` or of `mmgen.scenes.objects.CHARACTERS`.
     """
 
+    medium = "video"
+
     def __init__(self, objects: Sequence[str] = MOVING_OBJECTS) -> None:
         self.objects = tuple(objects)
         self._words = Grammar(objects, everything=f"there are {', '.join(objects)}")
 
     def parse(self, prompt: str) -> MovingScene:
-        """Reads a caption.
-
-        Args:
-            prompt: a caption of the grammar in this module's docstring, at most 200 characters.
-
-        Returns:
-            The scene, with defaults filled in.
-
-        Raises:
-            PromptError: the prompt is empty, too long or outside the grammar; the message says
-                which words were not understood and what could stand there.
-        """
         background, text = self._words.take_background(prompt, normalise(prompt))
         halves = re.split(r"\s(?:while|as)\s", text)
         if len(halves) > 2:
@@ -160,9 +152,18 @@ class MotionGrammar:
         return MovingScene(*first, *second, background=background)
 
     def describe(self, scene: MovingScene) -> str:
-        """The full caption of a scene; `parse(describe(scene)) == scene`."""
         things = " while ".join(f"{_article(name)} {_describe(motion)}" for name, motion in scene.things.items())
         return f"{things} on a {scene.background} background"
+
+    def words(self) -> Words:
+        still = self._words.words()
+        return {
+            "objects": still["objects"],
+            "motions": spellings(VERBS, _VERBS),
+            "directions": spellings(DIRECTIONS, _DIRECTIONS),
+            "speeds": spellings(SPEEDS, _SPEED_WORDS),
+            "colours": still["colours"],
+        }
 
     def _read_thing(self, prompt: str, text: str) -> tuple[str, Motion]:
         words = text.split()

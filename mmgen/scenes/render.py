@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from mmgen.errors import MissingDependencyError
 from mmgen.scenes.grammar import BACKGROUNDS, POSITIONS, RELATIONS, Scene
 from mmgen.scenes.objects import CHARACTERS
+
+AnyScene = TypeVar("AnyScene")
 
 IMAGE_SIZE = 64
 UNIT = 4
@@ -103,6 +106,16 @@ def sample_scene(generator: np.random.Generator, objects: Sequence[str]) -> Scen
 def is_held_out(scene: object) -> bool:
     """Whether a scene belongs to the twentieth of all combinations that training never sees."""
     return hashlib.sha256(repr(scene).encode()).digest()[0] < 13
+
+
+def draw_scenes(draw: Callable[[], AnyScene], count: int, held_out: bool | None) -> list[AnyScene]:
+    """Draws scenes of combinations kept out of training, of the others, or of both where `held_out` is None."""
+    scenes: list[AnyScene] = []
+    while len(scenes) < count:
+        scene = draw()
+        if held_out in (None, is_held_out(scene)):
+            scenes.append(scene)
+    return scenes
 
 
 @functools.cache

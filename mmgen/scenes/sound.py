@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 
 from mmgen.errors import PromptError
-from mmgen.scenes.grammar import normalise
+from mmgen.scenes.captions import CaptionGrammar, Words, normalise, spellings
 
 INSTRUMENTS: dict[str, int] = {
     "piano": 0,
@@ -69,6 +69,12 @@ _FIGURE_WORDS = {
 _TEMPO_WORDS = {"slowly": "slow", "moderate": "medium", "moderately": "medium", "quick": "fast", "quickly": "fast"}
 _TEMPO_WORDS |= {word: word for word in TEMPOS}
 _VOICE_WORDS = {"woman": "female", "man": "male"} | {f"{voice} voice": voice for voice in VOICES}
+_FLAT_KEYS = {
+    f"{TONES[place + 1]} flat {mode}": f"{tone} {mode}"
+    for place, tone in enumerate(TONES)
+    if tone.endswith("sharp")
+    for mode in MODES
+}
 _KEY = re.compile(r"\b([a-g])(?:\s*(#|♯|-?sharp)|\s*(♭|-?flat)|(b))?[\s-]+(major|minor)\b")
 _SAYS = re.compile(r"^(.+?)\s(?:says|say|saying|speaks)\s+(\S+)$")
 _FILLERS = {"plays", "play", "playing", "played", "in", "on", "by", "at", "with", "tempo", "and"}
@@ -111,22 +117,12 @@ class Speech:
 SoundScene = Music | Speech
 
 
-class SoundGrammar:
+class SoundGrammar(CaptionGrammar[SoundScene]):
     """Captions of sound to scenes and back."""
 
+    medium = "audio"
+
     def parse(self, prompt: str) -> SoundScene:
-        """Reads a caption.
-
-        Args:
-            prompt: a caption of the grammar in this module's docstring, at most 200 characters.
-
-        Returns:
-            The scene, with defaults filled in.
-
-        Raises:
-            PromptError: the prompt is empty, too long or outside the grammar; the message says
-                which words were not understood and what could stand there.
-        """
         normalise(prompt)  # which refuses what is no caption at all
         keys = [_tone_and_mode(*match) for match in _KEY.findall(prompt.lower())]
         if len(set(keys)) > 1:
@@ -145,7 +141,6 @@ class SoundGrammar:
         return Music(_instrument(prompt, name), figure, tone, mode, tempo)
 
     def describe(self, scene: SoundScene) -> str:
-        """The full caption of a scene; `parse(describe(scene)) == scene`."""
         if isinstance(scene, Speech):
             return f"a {scene.voice} voice says {scene.word}, {scene.tempo}"
         key = f"{scene.tone} {scene.mode}"
@@ -154,6 +149,17 @@ class SoundGrammar:
         if played is None:
             played = f"a {scene.figure.replace('scale', f'{key} scale')}"
         return f"{article} {scene.instrument} plays {played}, {scene.tempo}"
+
+    def words(self) -> Words:
+        voices = spellings(VOICES, _VOICE_WORDS)
+        return {
+            "instruments": spellings(INSTRUMENTS, _INSTRUMENT_WORDS),
+            "figures": spellings(FIGURES, _FIGURE_WORDS),
+            "keys": spellings([f"{tone} {mode}" for tone in TONES for mode in MODES], _FLAT_KEYS),
+            "tempos": spellings(TEMPOS, _TEMPO_WORDS),
+            "voices": {f"{name} voice": [word for word in voices[name] if " " not in word] for name in VOICES},
+            "words": spellings(WORDS, {}),
+        }
 
 
 def _tone_and_mode(letter: str, sharp: str, flat: str, short_flat: str, mode: str) -> tuple[str, str]:

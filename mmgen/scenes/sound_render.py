@@ -11,7 +11,7 @@ import numpy as np
 from mmgen.scenes import fluidsynth
 from mmgen.scenes.espeak import say
 from mmgen.scenes.fluidsynth import Synthesiser
-from mmgen.scenes.render import is_held_out
+from mmgen.scenes.render import draw_scenes
 from mmgen.scenes.score import FRAMES_A_SECOND, SECONDS, onsets, score
 from mmgen.scenes.sound import FIGURES, INSTRUMENTS, MODES, TEMPOS, TONES, VOICES, WORDS, Music, SoundScene, Speech
 
@@ -51,12 +51,7 @@ def sample_sound_scenes(
     generator: np.random.Generator, count: int, speech: float = 0.3, held_out: bool | None = False
 ) -> list[SoundScene]:
     """Draws scenes of combinations that training sees, or of those kept out of it; or of both where it is None."""
-    scenes: list[SoundScene] = []
-    while len(scenes) < count:
-        scene = sample_sound_scene(generator, speech)
-        if held_out in (None, is_held_out(scene)):
-            scenes.append(scene)
-    return scenes
+    return draw_scenes(lambda: sample_sound_scene(generator, speech), count, held_out)
 
 
 def render_sounds(scenes: Sequence[SoundScene], seed: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from mmgen.codebook import Codebook, Codebooks
 from mmgen.codebook_layout import CodebookLayout
 from mmgen.errors import SizeError
 from mmgen.sampling import Sampling
+from mmgen.sessions.known import known_tokens, make_certain
 
 
 class CodebookSession:
@@ -55,9 +56,7 @@ class CodebookSession:
         self.batch, self.device = len(features), features.device
         self.codebook: Codebook | Codebooks | None = codebook
         self.vocabulary_size = backbone.vocabulary_size
-        known = layout.known().expand(self.batch, -1) if known is None else known
-        if tuple(known.shape) != (self.batch, layout.length):
-            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{self.batch}, {layout.length}]")
+        known = known_tokens(known, layout, self.batch)
         if layout.codebooks != backbone.codebooks:
             raise SizeError(f"a layout of {layout.codebooks} codebooks", f"{backbone.codebooks}, those of the model")
         self.constrained = bool((known >= 0).any())
@@ -81,7 +80,7 @@ class CodebookSession:
         logits = self.backbone.logits(self.backbone.features(self._for_all_rows(codes), self._memory, self._cache))
         probs = self.sampling.probabilities(*(logits.chunk(2) if self.sampling.guided else (logits,)))
         rows = torch.arange(self.batch, device=self.device)[:, None]
-        return _certain(probs, self._held[rows, slots])
+        return make_certain(probs, self._held[rows, slots])
 
     def rewind(self, lengths: Tensor | int) -> None:
         if isinstance(lengths, int):
@@ -104,10 +103,3 @@ class CodebookSession:
     def _for_all_rows(self, tensor: Tensor, null: Tensor | None = None) -> Tensor:
         """For the rows without a text, too, which have another tensor or the same."""
         return torch.cat((tensor, tensor if null is None else null)) if self.sampling.guided else tensor
-
-
-def _certain(probs: Tensor, held: Tensor) -> Tensor:
-    """Laws [..., V] of tokens, where those that are held, int64 [...] with -1 where free, are certain."""
-    index, known = held.clamp(min=0)[..., None], held[..., None] >= 0
-    own = probs.gather(-1, index).masked_fill(known, 1)
-    return probs.masked_fill(known, 0).scatter_(-1, index, own)

@@ -10,6 +10,7 @@ from mmgen.backbones.masked_frames import MaskedFrameTransformer
 from mmgen.errors import SizeError
 from mmgen.layout import VideoLayout
 from mmgen.sampling import Sampling
+from mmgen.sessions.known import known_tokens
 
 
 class FrameSession:
@@ -52,21 +53,18 @@ class FrameSession:
         self.vocabulary_size = backbone.vocabulary_size
         self._backbone, self._sampling, self._cache_bits = backbone, sampling, cache_bits
         self._prompt = (prompt + null_prompt if sampling.guided else prompt).embeddings
-        if known is None:
-            known = layout.known().expand(self.batch, -1)
-        self._check(known)
+        self._check()
+        known = known_tokens(known, layout, self.batch)
         # Counted here, on the host, so that no evaluation waits for the device.
         self._free = (known < 0).unflatten(1, (layout.frames, -1)).sum(-1).cpu()
         self.known = known.to(self.device)
 
-    def _check(self, known: Tensor) -> None:
+    def _check(self) -> None:
         own, given, length = self._backbone.layout.grid, self.layout.grid, self._prompt.shape[1]
         if given[1:] != own[1:] or given[0] > own[0]:
             raise SizeError(f"a grid of {list(given)} codes", f"{list(own)}, or fewer frames of it")
         if length != self._backbone.condition_length:
             raise SizeError(f"a prompt of {length} embeddings", str(self._backbone.condition_length))
-        if tuple(known.shape) != (self.batch, self.layout.length):
-            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{self.batch}, {self.layout.length}]")
 
     def open(self) -> None:
         """Starts the clips."""

@@ -11,6 +11,7 @@ from mmgen.codebook_layout import CodebookLayout
 from mmgen.errors import SizeError
 from mmgen.sampling import Sampling
 from mmgen.sessions.companion import Companion
+from mmgen.sessions.known import known_tokens
 
 
 class MaskedBackbone(Protocol):
@@ -79,9 +80,7 @@ class MaskedCodebookSession:
         self.batch, self.device = len(features), features.device
         self.vocabulary_size = backbone.vocabulary_size
         self._backbone, self._features, self._mask = backbone, features, mask
-        known = layout.known().expand(self.batch, -1) if known is None else known
-        if tuple(known.shape) != (self.batch, layout.length):
-            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{self.batch}, {layout.length}]")
+        known = known_tokens(known, layout, self.batch)
         if layout.codebooks != backbone.codebooks:
             raise SizeError(f"a layout of {layout.codebooks} codebooks", f"{backbone.codebooks}, those of the model")
         codes = layout.unflatten(known)

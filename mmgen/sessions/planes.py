@@ -14,6 +14,7 @@ from mmgen.codebook import Codebook, Codebooks
 from mmgen.errors import SizeError
 from mmgen.layout import PlaneLayout
 from mmgen.sampling import Sampling
+from mmgen.sessions.known import known_tokens, make_certain
 
 
 class PlaneSession(Protocol):
@@ -108,9 +109,7 @@ class NeighbourSession:
         self._prefix = backbone.condition_length
         if self._prompt.embeddings.shape[1] != self._prefix:
             raise SizeError(f"a condition of {self._prompt.embeddings.shape[1]} embeddings", str(self._prefix))
-        known = layout.known().expand(self.batch, -1) if known is None else known
-        if tuple(known.shape) != (self.batch, layout.length):
-            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{self.batch}, {layout.length}]")
+        known = known_tokens(known, layout, self.batch)
         self.constrained = bool((known >= 0).any())
         self.known = layout.fold(known.to(self.device))
         self._held = pad(self.known, (0, 0, 0, 1))
@@ -204,9 +203,8 @@ class NeighbourSession:
         index = (self._start[planes] - self._start[committed][:, None])[..., None] + self._slots
         index = index.clamp(max=probs.shape[1] - 1).flatten(1)[..., None].expand(-1, -1, probs.shape[-1])
         folded = probs.gather(1, index).unflatten(1, (window, width))
-        held = self._held[torch.arange(self.batch, device=self.device)[:, None], planes][..., None]
-        own = folded.gather(-1, held.clamp(min=0)).masked_fill(held >= 0, 1)
-        return folded.masked_fill_(held >= 0, 0).scatter_(-1, held.clamp(min=0), own)
+        rows = torch.arange(self.batch, device=self.device)[:, None]
+        return make_certain(folded, self._held[rows, planes])
 
     def _for_all_rows(self, tensor: Tensor) -> Tensor:
         """For the rows without the prompt, too; what is the same for all rows, [1, ...], stays so."""

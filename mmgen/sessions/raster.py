@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
 from mmgen.backbones.backbone import Backbone, Prompt
 from mmgen.backbones.heads import TokenHeads
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.cache import KVCache
 from mmgen.codebook import Codebook
-from mmgen.errors import OptionError, SizeError
+from mmgen.errors import OptionError
 from mmgen.layout import RasterLayout, Tree
 from mmgen.sampling import Sampling
+from mmgen.sessions.known import known_tokens, make_certain
 
 
 class RasterSession:
@@ -70,10 +71,7 @@ class RasterSession:
         self._heads = heads
         self._cache_bits = cache_bits
         self._streams: list[Tensor] = []
-        if known is None:
-            known = layout.known().expand(lines, -1)
-        if tuple(known.shape) != (lines, self.length):
-            raise SizeError(f"known tokens of shape {tuple(known.shape)}", f"[{lines}, {self.length}]")
+        known = known_tokens(known, layout, lines)
         if self.waiting and not bool(((known >= 0) == (known[:1] >= 0)).all()):
             raise OptionError("batch", batch, f"None, or {lines}: known places differ from line to line")
         self._all_known, self._lines = known.to(self.device), lines
@@ -148,8 +146,7 @@ class RasterSession:
 
     def _make_known_certain(self, probs: Tensor, positions: Tensor) -> Tensor:
         """Laws [B, L, V] of positions [B, L], where known tokens have all of the probability."""
-        known = self.known.gather(1, positions.clamp(max=self.length - 1))[..., None]
-        return torch.where(known < 0, probs, one_hot(known.squeeze(-1).clamp(min=0), self.vocabulary_size).float())
+        return make_certain(probs, self.known.gather(1, positions.clamp(max=self.length - 1)))
 
     @torch.no_grad()
     def early(self, layers: int) -> Tensor:

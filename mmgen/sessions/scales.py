@@ -15,6 +15,7 @@ from mmgen.backbones.next_scale import Condition, NextScaleTransformer
 from mmgen.cache import KVCache
 from mmgen.errors import OptionError, SizeError
 from mmgen.sampling import Sampling
+from mmgen.sessions.known import make_certain
 from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ
 from mmgen.tokenizers.patch_pyramid import PatchPyramid
 
@@ -159,7 +160,7 @@ class ScaleSession:
         stream = model(self._inputs_of(scales), condition, scales, cache, **given)
         self._read = self.scale + 1
         probs = self._probabilities(model, stream[:, -self._area(self.scale) :], condition)
-        return self._make_known_certain(probs) if self._partly_known[self.scale] else probs
+        return make_certain(probs, self.known_here()) if self._partly_known[self.scale] else probs
 
     @torch.no_grad()
     def write(self, tokens: Tensor, weights: Tensor | None = None) -> None:
@@ -214,10 +215,6 @@ class ScaleSession:
         logits = model.logits(stream[:rows], condition.until(rows))[..., codes.start : codes.stop]
         probs = self._sampling[self.scale].probabilities(*logits.split(self.batch))
         return pad(_tempered(probs, self._temperatures[self.scale]), (codes.start, self.vocabulary_size - codes.stop))
-
-    def _make_known_certain(self, probs: Tensor) -> Tensor:
-        known = self.known_here()[..., None]
-        return torch.where(known < 0, probs, one_hot(known.squeeze(-1).clamp(min=0), self.vocabulary_size).float())
 
     def _span(self, scale: int) -> slice:
         return self.layout.span(range(scale, scale + 1))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from mmgen.codebook import nearest
-from mmgen.errors import SizeError
-from mmgen.tokenizers.sound_codecs import SoundCodec
+from mmgen.tokenizers.sound_codec import SoundCodec
 
 _OVERLAP = 4
 """Frames that a window is long."""
@@ -57,10 +55,7 @@ class SoundVQ(SoundCodec):
         codebook_size: int = 1024,
         code_size: int = 128,
     ) -> None:
-        ModelMixin.__init__(self)  # the base's own makes a codec of transformers
-        self.sampling_rate, self.hop, self.channels = sampling_rate, hop, 1
-        self.codebooks, self.codebook_size = codebooks, codebook_size
-        self._sides, self._books = 1, codebooks
+        super().__init__(sampling_rate, hop, codebooks, codebook_size)
         bins = _OVERLAP * hop // 2 + 1
         self.mean = nn.Parameter(torch.zeros(bins), requires_grad=False)
         """Of logarithmic spectra, [F]."""
@@ -114,11 +109,15 @@ class SoundVQ(SoundCodec):
 
 
 class SoundVQStream:
-    """Codes to sound, piece by piece: all pieces together are what the codec makes of all codes at once.
+    """A `SoundStream`: all pieces together are, to the last bit, what the codec makes of all codes at once.
+
+    No frame is decoded twice.
 
     Args:
         codec: codes to sound.
     """
+
+    behind = _BEFORE
 
     def __init__(self, codec: SoundVQ) -> None:
         self.codec = codec
@@ -129,27 +128,12 @@ class SoundVQStream:
 
     @torch.no_grad()
     def push(self, codes: Tensor, last: bool = False) -> Tensor:
-        """The sound that is final now, and was not yet: it is two frames behind the codes.
-
-        Args:
-            codes: int64 [B, K, T], of the next frames of the same recordings in every call.
-            last: whether there are no more to come; then the two frames come, too.
-
-        Returns:
-            float32 [B, 1, samples], about in [-1, 1].
-
-        Raises:
-            SizeError: another number of codebooks or recordings, or no frames.
-        """
-        codec = self.codec
-        first = self._phases is None
-        batch = len(codes) if first else len(self._unfinished)
-        if codes.ndim != 3 or codes.shape[:2] != (batch, codec.codebooks) or not codes.shape[2]:
-            raise SizeError(f"codes of shape {list(codes.shape)}", f"[{batch}, {codec.codebooks}, frames]")
+        """See `SoundStream`."""
+        codec, first = self.codec, self._phases is None
+        codec.check(codes, None if first else len(self._unfinished))
         if first:
-            bins = codec.basis.shape[1]
-            self._phases = torch.zeros(batch, bins, device=codec.device)
-            self._unfinished = torch.zeros(batch, _OVERLAP * codec.hop, device=codec.device)
+            self._phases = torch.zeros(len(codes), codec.basis.shape[1], device=codec.device)
+            self._unfinished = torch.zeros(len(codes), _OVERLAP * codec.hop, device=codec.device)
         # Frame by frame: with more of them at once, sums come in another order, and so do their last bits.
         blocks = [self._next(codec.dequantise(own)) for own in codes.to(codec.device).unbind(-1)]
         if last:

@@ -52,25 +52,35 @@ def official_state(seed: int = 2) -> dict[str, Tensor]:
     }
 
 
-def official_logits(state: dict[str, Tensor], codes: Tensor, texts: Tensor, book: int) -> Tensor:
-    """Logits [R, T, V] of a codebook: pre-norm layers, sinusoids [cos | sin], frames near by for later codebooks.
+def official_logits(
+    state: dict[str, Tensor], codes: Tensor, texts: Tensor, book: int, visible: Tensor | None = None
+) -> Tensor:
+    """Logits [R, T, V] of a codebook: pre-norm layers, sinusoids [cos | sin].
 
     Args:
         state: see `official_state`.
         codes: int64 [R, K, T], `CODES` where hidden.
         texts: features [R, P, F]; those of no text are zero behind the projection.
         book: from 0.
+        visible: which frames each one sees, bool [T, T]; None as MAGNeT has it: those near by, for later codebooks.
     """
     places = torch.arange(codes.shape[2])
     phase = places[:, None] / 10000 ** (torch.arange(SIZE // 2) / (SIZE // 2 - 1))
     x = torch.cat((phase.cos(), phase.sin()), -1) + sum(state[f"emb.{k}.weight"][codes[:, k]] for k in range(BOOKS))
-    near = (places - places[:, None]).abs() <= CONTEXT if book else torch.ones(len(places), len(places)).bool()
+    if visible is None:
+        visible = (places - places[:, None]).abs() <= CONTEXT if book else torch.ones(2 * codes.shape[2:]).bool()
     for layer in range(LAYERS):
         own = {name.split(".", 3)[3]: value for name, value in state.items() if f"layers.{layer}." in name}
-        x = x + attended(own, "self_attn", normed := norm(own, "norm1", x), normed, near)
+        x = x + attended(own, "self_attn", normed := norm(own, "norm1", x), normed, visible)
         x = x + attended(own, "cross_attention", norm(own, "norm_cross", x), texts, None)
         x = x + F.gelu(norm(own, "norm2", x) @ own["linear1.weight"].T) @ own["linear2.weight"].T
     return norm(state, "out_norm", x) @ state[f"linears.{book}.weight"].T
+
+
+def official_texts(state: dict[str, Tensor], features: Tensor, told: Tensor) -> Tensor:
+    """What layers hear of texts: features [R, P, F], projected, and zeros where a bool [R, P] says there is none."""
+    name = "condition_provider.conditioners.description.output_proj"
+    return (features @ state[f"{name}.weight"].T + state[f"{name}.bias"]) * told[..., None]
 
 
 def attended(own: dict[str, Tensor], name: str, x: Tensor, read: Tensor, visible: Tensor | None) -> Tensor:

@@ -8,12 +8,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from audio.magnets import BOOKS, CODES, CONFIG, FRAMES, TEXT, official_logits, official_state, write_magnet
+from audio.magnets import (
+    BOOKS,
+    CODES,
+    CONFIG,
+    FRAMES,
+    TEXT,
+    official_logits,
+    official_state,
+    official_texts,
+    write_magnet,
+)
 from audio.musicgens import write_musicgen
 
 import mmgen
 from mmgen.checkpoints import magnet, published
 from mmgen.errors import OptionError, SizeError, WeightsError
+from mmgen.pipelines.sound_windows import seed_of
 from mmgen.sampling import Sampling
 from mmgen.sessions.companion import Companion
 
@@ -66,8 +77,7 @@ def test_logits_are_those_of_audiocraft(pipe, book):
     told = torch.tensor([True, False])[:, None].expand(-1, 5)
     memory = pipe.transformer.remember(texts, told)
     ours = pipe.transformer.masked_logits(codes, book, memory)
-    name = "condition_provider.conditioners.description.output_proj"
-    heard = (texts @ state[f"{name}.weight"].T + state[f"{name}.bias"]) * told[..., None]
+    heard = official_texts(state, texts, told)
     expected = official_logits(state, torch.where(codes < 0, CODES, codes), heard, book)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
     other = official_logits(state, torch.where(codes < 0, CODES, codes), heard, 1 - book)
@@ -131,10 +141,56 @@ def test_a_gap_is_filled_in(pipe):
     assert again.statistics[0].tokens == 2 * int(free.sum())
 
 
-def test_nothing_longer_than_it_was_trained_on(pipe):
-    assert pipe("happy", seed=1, duration=0.4, output_type="latent").audios.shape == (1, 2, FRAMES)
-    with pytest.raises(OptionError, match=r"seconds up to 0\.4"):
-        pipe("happy", seed=1, duration=0.41)
+LONG = SHORT | {"duration": 0.7, "output_type": "latent"}
+
+
+def test_longer_than_it_was_trained_on_each_window_goes_on_from_the_one_before(pipe):
+    assert pipe.windows_of(70) == [range(40), range(24, 64), range(48, 70)]
+    output = pipe(TEXTS, seed=[3, 8], **LONG)
+    assert output.audios.shape == (2, 2, 70) and bool((output.audios >= 0).all())
+    for number, window in enumerate(pipe.windows_of(70)):
+        known = torch.full((2, 2, len(window)), -1)
+        if number:
+            known[..., :16] = output.audios[..., window.start : window.start + 16]
+        settings = LONG | {"duration": len(window) / 100, "seed": [seed_of(seed, number) for seed in (3, 8)]}
+        own = pipe(TEXTS, known=known, **settings)
+        assert torch.equal(own.audios, output.audios[..., window.start : window.stop])
+    for item in output.statistics:
+        assert (item.complete, item.tokens, item.evaluations) == (True, 140, 3 * 7)
+    parts = pipe(TEXTS, seed=[3, 8], batch_size=1, **LONG)
+    assert torch.equal(parts.audios, output.audios)
+    assert torch.equal(pipe(TEXTS[1], seed=8, **LONG).audios[0], output.audios[1])
+
+
+def test_a_window_is_heard_when_it_is_written(pipe):
+    settings = {name: value for name, value in LONG.items() if name != "output_type"}
+    pieces = list(pipe.stream(TEXTS[0], seed=3, seconds=0.01, **settings))
+    assert [piece.shape[-1] for piece in pieces] == [32 * 8, 24 * 8, 14 * 8]  # eight frames are heard later
+    whole = pipe(TEXTS[0], seed=3, **settings).audios
+    np.testing.assert_allclose(np.concatenate(pieces, axis=-1), whole, atol=1e-4 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize(
+    "interval, windows",
+    [
+        ((0.34, 0.44), [range(19), range(19, 59), range(59, 70)]),
+        ((0.02, 0.67), [range(40), range(24, 64), range(48, 70)]),
+    ],
+)
+def test_a_gap_of_a_long_recording_is_filled_in(pipe, interval, windows, monkeypatch):
+    heard, session = [], type(pipe).session
+    monkeypatch.setattr(type(pipe), "session", lambda own, part: heard.append(part.layout.frames) or session(own, part))
+    sound = 0.3 * np.random.default_rng(4).standard_normal((1, 560)).astype(np.float32)
+    frames = range(round(interval[0] * 100), round(interval[1] * 100))
+    assert pipe.windows_of(70, frames) == windows
+    settings = {name: value for name, value in LONG.items() if name != "duration"}
+    output = pipe(TEXTS[0], seed=8, recording=sound, interval=interval, **settings)
+    given = pipe.tokenizer.encode(torch.from_numpy(sound)[None])
+    around = [frame for frame in range(70) if frame not in frames]
+    assert torch.equal(output.audios[..., around], given[..., around])
+    assert output.statistics[0].complete and output.statistics[0].tokens == 2 * len(frames)
+    # A gap that a window can hold costs one window, and the codes on both its sides are shown.
+    assert heard == ([40] if len(frames) < 40 else [40, 40, 22])
 
 
 def test_a_folder_of_ours_plays_the_same(accompanied, pipe, tmp_path):
@@ -192,9 +248,9 @@ def test_a_companion_begins_as_it_writes_alone(accompanied, musicgen):
     "settings, error, message",
     [
         ({"lead": 0.05}, OptionError, "companion"),
-        ({"lead": -1}, OptionError, "less than the duration"),
-        ({"lead": "long"}, OptionError, "less than the duration"),
-        ({"lead": 0.16}, OptionError, "less than the duration"),
+        ({"lead": -1}, OptionError, "less than 0.16"),
+        ({"lead": "long"}, OptionError, "less than 0.16"),
+        ({"lead": 0.16}, OptionError, "less than 0.16"),
         ({"decoder_options": {"rescoring": 0.5}}, OptionError, "no companion"),
         ({"decoder": "jacobi"}, mmgen.errors.UnknownNameError, "masked-spans"),
         ({"known": torch.zeros(1, 3, 16, dtype=torch.long)}, SizeError, r"\[1, 2, 16\]"),
@@ -203,6 +259,15 @@ def test_a_companion_begins_as_it_writes_alone(accompanied, musicgen):
 def test_what_cannot_be_written_is_refused(pipe, settings, error, message):
     with pytest.raises(error, match=message):
         pipe("happy", seed=1, **{**SHORT, **settings})
+
+
+def test_a_companion_begins_the_first_window_alone(accompanied, musicgen):
+    output = accompanied(TEXTS, seed=[3, 9], lead=0.3, **LONG)
+    begun = musicgen[0](TEXTS, seed=[3, 9], duration=0.3, output_type="latent")
+    assert torch.equal(output.audios[..., :30], begun.audios) and output.statistics[0].evaluations == 3 * 7
+    assert output.statistics[0].draft_evaluations == begun.statistics[0].evaluations
+    with pytest.raises(OptionError, match=r"less than 0\.4"):
+        accompanied("happy", lead=0.4, **LONG)
 
 
 def test_a_companion_of_other_codes_is_refused(pipe, musicgen):
@@ -249,7 +314,7 @@ def test_what_the_files_do_not_hold_is_asked_for(folder, tmp_path):
     assert load(tmp_path, tokenizer=tmp_path / "encodec").tokenizer.codebooks == BOOKS
 
 
-@pytest.mark.parametrize("words", [None, "- a list", "a: [", yaml.safe_dump({"lm_model": "transformer_lm"})])
+@pytest.mark.parametrize("words", [None, "- a list", "a: [", yaml.safe_dump({"lm_model": "another"})])
 def test_other_pickles_are_not_taken_for_it(tmp_path, words):
     held = {"best_state": official_state()} | ({} if words is None else {"xp.cfg": words})
     torch.save(held, tmp_path / "state_dict.bin")

@@ -11,8 +11,8 @@ from mmgen.batch.crew import Event
 from mmgen.batch.foreman import Foreman, Rules
 from mmgen.batch.interruption import Interruption
 from mmgen.batch.job import Job
+from mmgen.batch.outcome import Outcome
 from mmgen.batch.request import Item
-from mmgen.batch.worker import Outcome
 
 
 def items(count, groups=1):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmgen.batch.worker import drawn, renews
+from mmgen.batch.drawing import drawn, renews
 
 PROMPTS = ["a cat", "two dogs on a blue background", "a star", "a sun in the top left", "a rocket"]
 ITEMS = [SimpleNamespace(prompt=prompt, seed=seed) for seed, prompt in enumerate(PROMPTS)]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmgen.errors import OptionError, SizeError
 from mmgen.evaluation import adherence, judges, recognition
+from mmgen.evaluation.verdicts import Share
 from mmgen.scenes.grammar import BACKGROUNDS, POSITIONS, Scene
 from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.render import OBJECT_PIXELS, is_held_out, render, sprite
@@ -155,8 +156,8 @@ def test_the_report_counts_what_was_asked_for(scenes, images):
     assert parts["pair_relation"]["of"] == kinds.count("pair")
     assert parts["group_count"]["of"] == kinds.count("group")
     assert parts["background"]["of"] == 250
-    assert sum(share["of"] for share in parts["objects"].values()) == 250 + kinds.count("pair")
-    assert adherence.Share().share is None
+    assert sum(share["of"] for share in parts["by_name"].values()) == 250 + kinds.count("pair")
+    assert Share().share is None
 
 
 def test_pictures_of_another_size_are_refused():

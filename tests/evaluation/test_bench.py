@@ -7,7 +7,7 @@ import pytest
 from mmgen import decoding
 from mmgen.decoding.options import parts
 from mmgen.errors import OptionError, OutputError, UnknownNameError
-from mmgen.evaluation import baseline, bench, plot
+from mmgen.evaluation import baseline, bench, plot, trials
 from mmgen.evaluation.entrants import choose_entrants, parse_decoders
 from mmgen.evaluation.rows import BASELINE, table
 
@@ -68,13 +68,13 @@ def test_memory_is_that_of_a_call(rows):
 
 def test_calls_are_interleaved_and_take_turns(tiny_pipeline, monkeypatch):
     calls = []
-    draw = bench._draw
+    draw = trials.draw
 
     def recording(pipe, trial, scenes, seed, start):
         calls.append((trial.decoder.name, start))
         return draw(pipe, trial, scenes, seed, start)
 
-    monkeypatch.setattr(bench, "_draw", recording)
+    monkeypatch.setattr(trials, "draw", recording)
     bench.run(tiny_pipeline, "jacobi", prompts=2, repeats=2, baseline=False)
     a, j = "autoregressive", "jacobi"
     assert calls == [(a, 0), (j, 0), (a, 0), (j, 0), (j, 1), (a, 1), (a, 0), (j, 0), (j, 1), (a, 1)]
@@ -190,6 +190,7 @@ def test_the_baseline_is_of_the_same_shape(tiny_pipeline):
     assert abs(ours - theirs) <= 16 * 32 + 32 + 2 * 2 * 16
     llama = baseline.llama_like(tiny_pipeline.transformer)
     assert (llama.config.num_hidden_layers, llama.config.hidden_size, llama.config.vocab_size) == (2, 32, 33)
-    assert baseline._generate(llama, tiny_pipeline.transformer, 1.0) == 16
+    contest = baseline.contest_of(tiny_pipeline.transformer)
+    assert contest.ours(1.0, 0).shape == contest.theirs(1.0, 0).shape == (1, 16)
     with pytest.raises(OptionError, match="repeats"):
         baseline.compare(tiny_pipeline.transformer, repeats=0)

@@ -11,6 +11,7 @@ from PIL import Image
 from mmgen.errors import OptionError
 from mmgen.evaluation import adherence, bench, entrants, quality, quality_plot
 from mmgen.evaluation.rows import Row, table
+from mmgen.evaluation.verdicts import Share
 from mmgen.scenes.grammar import Grammar
 from mmgen.scenes.render import render
 
@@ -98,9 +99,9 @@ def test_numbers_out_of_range_are_refused(arguments):
 
 
 def test_standard_errors_of_shares():
-    assert adherence.Share().error is None
-    assert adherence.Share(50, 100).error == pytest.approx(0.05, rel=0.02)
-    assert adherence.Share(100, 100).error == pytest.approx(0.0097, abs=1e-4)
+    assert Share().error is None
+    assert Share(50, 100).error == pytest.approx(0.05, rel=0.02)
+    assert Share(100, 100).error == pytest.approx(0.0097, abs=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import mmgen
 from mmgen.backbones.distilled import DistilledTransformer
 from mmgen.cache import KVCache
-from mmgen.checkpoints import distilled, published, var
+from mmgen.checkpoints import distilled, published, var, var_tokenizer
 from mmgen.checkpoints.folder import Weightless
 from mmgen.checkpoints.weights import Weights
 from mmgen.decoding import scales, students
@@ -450,7 +450,7 @@ def test_the_command_line_takes_a_teacher_and_refuses_a_draft(files, shared_file
     from mmgen.cli import app
 
     def convert(*words):
-        tokenizer = str(shared_files / f"{var.TOKENIZER}.pth")
+        tokenizer = str(shared_files / f"{var_tokenizer.TOKENIZER}.pth")
         command = ["convert", str(files / "var-d2.pth"), str(tmp_path / "folder"), "--tokenizer", tokenizer, *words]
         return CliRunner().invoke(app, command)
 

@@ -11,7 +11,7 @@ from next_scale.official import SIZES_256, SIZES_512, tables
 from safetensors.torch import save_file
 
 import mmgen
-from mmgen.checkpoints import published, var
+from mmgen.checkpoints import published, var, var_tokenizer
 from mmgen.checkpoints.weights import Weights
 from mmgen.errors import OptionError, WeightsError
 
@@ -26,7 +26,7 @@ def test_everything_is_read_from_the_tensors(shared_files, pair_files):
     assert config == sizes | {"hidden_size": 512, "classes": 10, "shared_modulation": True, "normalised": True}
     config = var.configuration(Weights.open(pair_files / "drafter_8.pth"))
     assert (config["sizes"], config["heads"], config["shared_modulation"]) == (SIZES_256, 3, False)
-    config = var.tokenizer_configuration(Weights.open(shared_files / f"{var.TOKENIZER}.pth"))
+    config = var_tokenizer.tokenizer_configuration(Weights.open(shared_files / f"{var_tokenizer.TOKENIZER}.pth"))
     sizes = {"codebook_size": 64, "codebook_channels": 8, "channels": 32, "multipliers": [1, 1, 2, 2, 4], "blocks": 2}
     assert config == sizes
 
@@ -38,7 +38,7 @@ def test_every_number_arrives(shared_files, shared_pipeline):
     for name, parts in var.arrangement(shared_pipeline.transformer.config).items():
         assert torch.equal(ours.pop(name), torch.cat([state.pop(part) for part in parts]))
     assert not ours and set(state) == set(tables((1, 2)))
-    state = load_state(shared_files / f"{var.TOKENIZER}.pth")
+    state = load_state(shared_files / f"{var_tokenizer.TOKENIZER}.pth")
     ours = shared_pipeline.tokenizer.state_dict()
     attention = ours["decoder.levels.0.attentions.2.key.weight"]
     assert torch.equal(attention, state["decoder.up.4.attn.2.qkv.weight"].chunk(3)[1])
@@ -90,7 +90,7 @@ def test_a_file_becomes_a_pipeline_and_a_folder(shared_files, tmp_path):
 def test_a_pair_hands_over_as_it_was_trained(pair_pipeline, pair_files, tmp_path):
     assert pair_pipeline.decoder.handover == 8 and pair_pipeline.draft.config.layers == 2
     assert pair_pipeline.config.sampling["top_k"] == 600
-    given = {"tokenizer": pair_files / f"{var.TOKENIZER}.pth"}
+    given = {"tokenizer": pair_files / f"{var_tokenizer.TOKENIZER}.pth"}
     shutil.copy(pair_files / "drafter_8.pth", tmp_path / "var_d3.pth")
     alone = mmgen.load(str(tmp_path / "var_d3.pth"), **given)
     assert alone.draft is None and alone.decoder.handover == 0
@@ -102,12 +102,12 @@ def test_a_pair_hands_over_as_it_was_trained(pair_pipeline, pair_files, tmp_path
 
 def test_training_checkpoints(shared_files, tmp_path):
     state = load_state(shared_files / "var_d2.pth")
-    vae = load_state(shared_files / f"{var.TOKENIZER}.pth")
+    vae = load_state(shared_files / f"{var_tokenizer.TOKENIZER}.pth")
     optimizer = {"optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4}]}}
     trainer = {"config": {"patch_nums": (1, 2, 3, 4, 6)}, "var_wo_ddp": state, "vae_local": vae, "var_opt": optimizer}
     content = {"epoch": 3, "iter": 0, "trainer": trainer, "args": {"depth": 2, "pn": "1_2_3_4_6"}}
     torch.save(content, tmp_path / "ar-ckpt-best.pth")
-    trained = mmgen.load(str(tmp_path / "ar-ckpt-best.pth"), tokenizer=shared_files / f"{var.TOKENIZER}.pth")
+    trained = mmgen.load(str(tmp_path / "ar-ckpt-best.pth"), tokenizer=shared_files / f"{var_tokenizer.TOKENIZER}.pth")
     published_state = var.load_transformer(shared_files / "var_d2.pth").state_dict()
     ours = trained.transformer.state_dict()
     assert ours.keys() == published_state.keys()
@@ -141,7 +141,7 @@ def test_damaged_files(shared_files, tmp_path, name, words):
         del state[name]
     torch.save(state, tmp_path / "var_d2.pth")
     with pytest.raises(WeightsError, match=words) as caught:
-        mmgen.load(str(tmp_path / "var_d2.pth"), tokenizer=shared_files / f"{var.TOKENIZER}.pth")
+        mmgen.load(str(tmp_path / "var_d2.pth"), tokenizer=shared_files / f"{var_tokenizer.TOKENIZER}.pth")
     assert "\n" not in str(caught.value)
 
 
@@ -152,4 +152,4 @@ def test_what_is_missing_is_asked_for(shared_files, tmp_path):
     with pytest.raises(WeightsError, match="give the tokenizer of VAR"):
         mmgen.load(str(tmp_path / "var_d2.pth"), tokenizer=tmp_path / "var_d2.pth")
     with pytest.raises(WeightsError, match="no checkpoint that mmgen knows"):
-        mmgen.load(str(shared_files / f"{var.TOKENIZER}.pth"))
+        mmgen.load(str(shared_files / f"{var_tokenizer.TOKENIZER}.pth"))

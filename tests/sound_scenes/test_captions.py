@@ -8,7 +8,7 @@ import torch
 
 from mmgen.errors import PromptError
 from mmgen.scenes.render import is_held_out
-from mmgen.scenes.score import SECONDS, onsets, score, step_frames
+from mmgen.scenes.score import SECONDS, Moment, moments, onsets, score, step_frames
 from mmgen.scenes.sound import FIGURES, INSTRUMENTS, MODES, TEMPOS, TONES, VOICES, WORDS, Music, SoundGrammar, Speech
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
 from mmgen.scenes.sound_render import sample_sound_scenes
@@ -51,6 +51,24 @@ def test_what_captions_mean():
 
 
 @pytest.mark.parametrize(
+    "kind, caption, means",
+    [
+        ("instruments", "a {} plays chords", lambda scene: scene.instrument),
+        ("figures", "a piano plays {}", lambda scene: scene.figure),
+        ("keys", "a piano plays chords in {}", lambda scene: f"{scene.tone} {scene.mode}"),
+        ("tempos", "a piano plays chords {}", lambda scene: scene.tempo),
+        ("voices", "a {} says yes", lambda scene: f"{scene.voice} voice"),
+        ("words", "a woman says {}", lambda scene: scene.word),
+    ],
+)
+def test_every_word_that_is_listed_is_understood(kind, caption, means):
+    assert len(grammar.words()) == 6 and len(grammar.words()["keys"]) == 24
+    for name, others in grammar.words()[kind].items():
+        assert {means(grammar.parse(caption.format(word))) for word in (name, *others)} == {name}
+    assert grammar.words()["keys"]["C sharp minor"] == ["D flat minor"]
+
+
+@pytest.mark.parametrize(
     "prompt, words",
     [
         ("", "empty"),
@@ -74,11 +92,23 @@ def test_what_is_not_understood_is_named(prompt, words):
 def test_every_scene_has_fields_of_its_own():
     encoder = SoundSceneEncoder(size=8)
     ids = encoder.ids(ALL)
-    assert ids.shape == (len(ALL), encoder.length) == (3576, 7)
-    assert len({tuple(row) for row in ids.tolist()}) == len(ALL)
+    assert ids.shape == (len(ALL), encoder.length, 12) == (3576, 150, 12)
+    assert len({row.numpy().tobytes() for row in ids}) == len(ALL)
     assert ids.max() < encoder.null_ids(1).min()  # no caption is no scene
     one, other = encoder.encode(["man says one", "a male voice says one"])
     assert torch.equal(one, other)
+
+
+def test_frames_are_told_what_sounds_and_what_comes():
+    scene = grammar.parse("a piano plays chords in C major, slowly")
+    told = moments(scene)
+    assert len(told) == 150 and told[0] == Moment((), None, (60, 64, 67), 5)
+    assert told[5] == Moment((60, 64, 67), 0, (65, 69, 72), 30) and told[34].until == 1
+    assert told[149] == Moment(score(scene)[-1], 24, (), None)
+    for scene in ALL[:: len(ALL) // 50]:
+        if not isinstance(scene, Speech):
+            begun = [frame for frame, now in enumerate(moments(scene)) if now.since == 0]
+            assert begun == onsets(scene.tempo) and [moments(scene)[frame].keys for frame in begun] == score(scene)
 
 
 def test_what_is_held_out_is_never_drawn_for_training():

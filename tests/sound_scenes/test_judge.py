@@ -90,7 +90,7 @@ def test_the_shipped_network_is_small_and_hears_only_recordings():
 
 
 def test_the_judge_of_sound_draws_held_out_captions():
-    judge = Judge(SoundGrammar(), "audio")
+    judge = Judge(SoundGrammar())
     scenes = judge.scenes(20, seed=1)
     assert scenes == held_out_sound_scenes(20, 1) and all(is_held_out(scene) for scene in scenes)
     assert [judge.grammar.parse(caption) for caption in judge.captions(scenes)] == scenes

@@ -72,6 +72,17 @@ def test_it_goes_on_from_a_recording(pipe):
     assert torch.equal(codes[..., :10], given) and codes.shape[-1] == 25
 
 
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 1.0])
+def test_pieces_are_the_whole_to_the_last_bit_and_no_frame_is_decoded_twice(pipe, monkeypatch, seconds):
+    whole = pipe(CAPTIONS, **SHORT).audios
+    decoded, dequantise = [], SoundVQ.dequantise
+    monkeypatch.setattr(SoundVQ, "dequantise", lambda codec, codes: decoded.append(codes) or dequantise(codec, codes))
+    pieces = list(pipe.stream(CAPTIONS, seconds=seconds, **SHORT))
+    assert len(decoded) == 2 * 15
+    assert len(pieces) == {0.02: 13, 0.1: 3, 1.0: 1}[seconds]
+    assert np.array_equal(np.concatenate(pieces, axis=-1), whole)
+
+
 def test_a_saved_pipeline_writes_the_same(pipe, tmp_path):
     pipe.save_pretrained(tmp_path)
     again = mmgen.load(str(tmp_path))

@@ -122,3 +122,6 @@ def test_what_does_not_fit_is_refused(codec, codes):
     stream.push(codes[..., :3])
     with pytest.raises(SizeError, match=r"\[2, 3, frames\]"):
         stream.push(codes[:1, :, 3:])
+    for wrong in (-1, 16):
+        with pytest.raises(OptionError, match="0 to 15"):
+            stream.push(torch.full((2, 3, 1), wrong))

@@ -46,6 +46,22 @@ def test_what_captions_mean():
 
 
 @pytest.mark.parametrize(
+    "kind, caption, means",
+    [
+        ("objects", "a {} stays", lambda scene: scene.first),
+        ("motions", "a cat {}", lambda scene: scene.motion.verb),
+        ("directions", "a cat moves {}", lambda scene: scene.motion.direction),
+        ("speeds", "a cat moves {}", lambda scene: scene.motion.speed),
+        ("colours", "a cat stays on a {} background", lambda scene: scene.background),
+    ],
+)
+def test_every_word_that_is_listed_is_understood(kind, caption, means):
+    assert len(grammar.words()) == 5 and len(grammar.words()["objects"]) == len(MOVING_OBJECTS)
+    for name, others in grammar.words()[kind].items():
+        assert {means(grammar.parse(caption.format(word))) for word in (name, *others)} == {name}
+
+
+@pytest.mark.parametrize(
     "prompt, words",
     [
         ("", "empty"),

@@ -35,7 +35,7 @@ def test_true_clips_pass(scenes, clips):
     assert report.correct.of == 40 and report.single.of + report.pair.of == 40
     for name in ("background", "objects", "motion", "direction", "speed", "smooth", "correct"):
         assert getattr(report, name).right == 40, name
-    assert report.to_dict()["by_object"]
+    assert sum(share["of"] for share in report.to_dict()["by_name"].values()) == 40 + report.pair.of
 
 
 @pytest.mark.parametrize(
