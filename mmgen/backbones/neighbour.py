@@ -17,7 +17,7 @@ from mmgen.cache import KVCache, OneForward
 from mmgen.errors import OptionError
 from mmgen.layout import PlaneLayout
 
-POSITIONS = ("rotary", "learned", "both")
+POSITIONS = ("rotary", "learned")
 """How a transformer knows where a token stands."""
 
 
@@ -43,7 +43,7 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
         caption_size: channels of a caption's features, of a text-conditional model. Without it and without classes,
             prompts are embeddings of `size` channels.
         condition_length: embeddings P of the condition, 1 or more.
-        positions: `rotary`, or `learned`: an embedding for every place, the condition's among them; or `both`.
+        positions: `rotary`, or `learned`: an embedding for every place, the condition's among them.
         blind: with rotary positions, whether queries and keys of the condition are multiplied by zero, so that all of
             it is attended alike: as published weights were trained.
 
@@ -80,7 +80,7 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
             self.caption_down = Linear(size, size, bias=False)
             self.null_caption = nn.Buffer(torch.empty(condition_length, caption_size))
         self.place_embedding: nn.Parameter | None = None
-        if positions != "rotary":
+        if positions == "learned":
             self.place_embedding = nn.Parameter(torch.zeros(1, condition_length + self.layout.length, size))
         axes = len(self.layout.sizes)
         self.blocks = nn.ModuleList(LlamaGenBlock(size, heads, hidden_size) for _ in range(layers + axes - 1))
@@ -189,6 +189,6 @@ def _check(classes: int | None, caption_size: int | None, positions: str, sizes:
         raise OptionError("positions", positions, f"one of {', '.join(POSITIONS)}")
     if len(sizes) < 2:
         raise OptionError("sizes", list(sizes), "two axes or more")
-    if positions != "learned" and head_size % (4 * (len(sizes) - 1)):
+    if positions == "rotary" and head_size % (4 * (len(sizes) - 1)):
         needed = f"a multiple of {4 * (len(sizes) - 1)} channels in each head, which the axes share"
         raise OptionError("heads", f"{head_size} channels in each", needed)

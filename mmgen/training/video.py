@@ -45,11 +45,7 @@ class VideoRecipe(CaptionedRecipe):
         if self.pipeline.component_types["transformer"] is RasterTransformer:
             return RasterTransformer(height=rows, width=columns, frames=steps, **given, **self.transformer)
         sizes = (steps, rows, columns)
-        made = NeighbourTransformer(
-            sizes=sizes, classes=None, blind=False, positions="both", **given, **self.transformer
-        )
-        nn.init.normal_(made.token_embedding.weight, std=0.5)
-        nn.init.normal_(made.place_embedding, std=0.2)  # type: ignore[arg-type]
+        made = NeighbourTransformer(sizes=sizes, classes=None, blind=False, **given, **self.transformer)
         for block in made.blocks:  # as the blocks of our other transformers begin
             nn.init.zeros_(block.attention_out.weight)  # type: ignore[arg-type,union-attr]
             nn.init.zeros_(block.down.weight)  # type: ignore[arg-type,union-attr]

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from mmgen.errors import MissingDependencyError, OutputError
-from mmgen.web import endpoints, limits
+from mmgen.errors import MissingDependencyError, OptionError, OutputError
+from mmgen.web import endpoints, limits, tools
 from mmgen.web.studio import Studio
 from mmgen.web.tabs.batch import Batch
 from mmgen.web.tabs.benchmark import Benchmark
@@ -86,17 +86,22 @@ def launch(
     Raises:
         OutputError: the address or port is not free.
         MissingDependencyError: what MCP needs is not installed.
+        OptionError: a password is wanted, which programs that speak MCP cannot give.
         MmgenError: no pipeline is shipped, or one is damaged.
     """
     if mcp and importlib.util.find_spec("mcp") is None:
         raise MissingDependencyError("mcp is not installed", "install mmgen[mcp]: pip install 'mmgen[mcp]'")
+    if mcp and password:
+        raise OptionError(
+            "mcp", "with a password", "one of both: Gradio asks no program that speaks MCP for a password"
+        )
     page = build(studio)
     try:
         page.launch(
             server_name=host,
             server_port=port or None,
             share=share,
-            prevent_thread_lock=not block,
+            prevent_thread_lock=True,
             quiet=not block,
             theme=theme(),
             css_paths=STYLE_PATH,
@@ -110,6 +115,10 @@ def launch(
         )
     except (OSError, ValueError) as error:  # Gradio says by the latter that it cannot reach itself
         raise OutputError(f"{host}:{port}", f"cannot be listened on ({error})", "choose another port") from error
+    if mcp:
+        tools.answer(page)
+    if block:
+        page.block_thread()
     return page
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from mmgen import media
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError
 from mmgen.evaluation.entrants import parse_decoders
@@ -91,6 +92,19 @@ def read_decoder(model: Model, words: str | None) -> Decoder:
     if len(entrants) != 1:
         raise OptionError("decoder", words, "one decoder")
     return entrants[0].decoder
+
+
+def decoder_in_words(decoder: Decoder) -> str:
+    """What `read_decoder` reads as this decoder."""
+    plain = type(decoder)().options()
+    changed = {name: value for name, value in decoder.options().items() if value != plain[name]}
+    options = "+".join(f"{name}={media.json_word(value)}" for name, value in changed.items())
+    return f"{decoder.name}:{options}" if options else decoder.name
+
+
+def offered(model: Model, chosen: Any) -> Any:
+    """An update of a picker of decoders to those of a pipeline."""
+    return gr.update(choices=decoder_choices(model.algorithms), value=chosen)
 
 
 def about_decoder(decoder: type[Decoder]) -> str:

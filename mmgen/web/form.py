@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from mmgen.cli.files import NOUNS
 from mmgen.web import limits
-from mmgen.web.controls import DecoderOptions, about_decoder, decoder_choices, model_picker
+from mmgen.web.controls import DecoderOptions, about_decoder, decoder_choices, model_picker, offered
 from mmgen.web.models import Model
 from mmgen.web.restore import Settings
 from mmgen.web.studio import Studio
+from mmgen.web.uploads import MEDIA
 from mmgen.web.visits import QUICK
 
 _GUIDANCE_SHOWN = 12
@@ -37,7 +39,7 @@ class Form:
             1, limits.MAXIMUM_COUNT, value=1, step=1, label=NOUNS[model.medium].capitalize(), buttons=[],
             elem_id="count",
         )  # fmt: skip
-        self.duration = _duration(model)
+        self._conditions(model)
         self._sampling(model)
         self.decoder.input(
             self.explain, [self.pipeline, self.decoder], [self.about, *self.options.groups.values()], **QUICK
@@ -52,6 +54,20 @@ class Form:
             with gr.Column(min_width=120, scale=2):
                 self.random = gr.Checkbox(label="Random seed", value=True, elem_id="random-seed")
                 self.reuse = gr.Button("Reuse last seed", size="sm", elem_id="reuse-seed")
+
+    def _conditions(self, model: Model) -> None:
+        self.duration = gr.Slider(
+            0.5, model.longest, value=_seconds(model), step=0.5, label="Seconds", buttons=[], elem_id="duration",
+            visible=model.medium == "audio",
+        )  # fmt: skip
+        self.frames = gr.Number(
+            label="Frames", value=None, precision=0, minimum=1, placeholder="all", elem_id="frames",
+            info="fewer than the pipeline draws, or empty for all", visible="frames" in model.conditions,
+        )  # fmt: skip
+        self.beginning = gr.File(
+            label=_begins(model), file_types=MEDIA, height=96, elem_id="beginning", elem_classes="drop",
+            visible="continue_from" in model.conditions,
+        )  # fmt: skip
 
     def _sampling(self, model: Model) -> None:
         own = model.sampling
@@ -77,7 +93,8 @@ class Form:
     def inputs(self) -> set[Any]:
         """The widgets that `read` reads."""
         own = {self.pipeline, self.decoder, self.seed, self.random, self.count, self.guidance, self.temperature}
-        return own | {self.top_k, self.top_p, self.duration} | self.options.inputs
+        told = {self.duration, self.frames, self.beginning}
+        return own | {self.top_k, self.top_p} | told | self.options.inputs
 
     def read(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """Arguments of `Studio.draw`, from what the widgets hold."""
@@ -92,8 +109,18 @@ class Form:
             "temperature": values[self.temperature],
             "top_k": values[self.top_k],
             "top_p": values[self.top_p],
-            "duration": values[self.duration] if model.medium == "audio" else None,
+            **self._told(model, values),
         }
+
+    def _told(self, model: Model, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """Conditions that the pipeline knows."""
+        frames, beginning = values[self.frames], values[self.beginning]
+        told = {
+            "duration": values[self.duration],
+            "frames": int(frames) if frames else None,
+            "continue_from": Path(beginning) if beginning else None,
+        }
+        return {name: value for name, value in told.items() if name in model.conditions}
 
     def explain(self, pipeline: str, name: str) -> list[Any]:
         """What the page says of a decoder, and its options alone."""
@@ -104,7 +131,8 @@ class Form:
     def taken(self) -> list[Any]:
         """The widgets that `take` sets, in its order."""
         widgets = [widget for group in self.options.widgets.values() for widget in group.values()]
-        shown = [self.decoder, self.about, *self.options.groups.values(), self.count, self.duration]
+        told = [self.duration, self.frames, self.beginning]
+        shown = [self.decoder, self.about, *self.options.groups.values(), self.count, *told]
         return [*shown, self.guidance, self.temperature, self.top_k, self.top_p, *widgets]
 
     def take(self, model: Model, settings: Settings | None = None) -> list[Any]:
@@ -114,11 +142,10 @@ class Form:
         options: list[Any] = []
         for kind, widgets in self.options.widgets.items():
             options += self.options.restore(decoder) if kind is type(decoder) else [gr.skip() for _ in widgets]
-        picker = gr.update(choices=decoder_choices(model.algorithms), value=decoder.name)
         count = gr.update(label=NOUNS[model.medium].capitalize(), **({} if settings is None else {"value": 1}))
         return [
-            picker, about_decoder(type(decoder)), *self.options.show(type(decoder)), count,
-            _length(model, settings), *(sampling[name] for name in ("guidance", "temperature", "top_k", "top_p")),
+            offered(model, decoder.name), about_decoder(type(decoder)), *self.options.show(type(decoder)), count,
+            *_told(model, settings), *(sampling[name] for name in ("guidance", "temperature", "top_k", "top_p")),
             *options,
         ]  # fmt: skip
 
@@ -129,16 +156,20 @@ def _decoder(model: Model, name: str) -> Any:
     return decoders.get(name, next(iter(decoders.values())))
 
 
-def _duration(model: Model) -> gr.Slider:
-    return gr.Slider(
-        0.5, limits.MAXIMUM_SECONDS, value=_seconds(model), step=0.5, label="Seconds", buttons=[], elem_id="duration",
-        visible=model.medium == "audio",
-    )  # fmt: skip
+def _told(model: Model, settings: Settings | None) -> list[Any]:
+    """Updates of the fields of conditions: how long a sound is, how many frames a clip has, what either begins with."""
+    said: Mapping[str, Any] = {} if settings is None else settings.conditions
+    seconds = said.get("duration", _seconds(model))
+    return [
+        gr.update(visible=model.medium == "audio", value=seconds, maximum=max(model.longest, seconds)),
+        gr.update(visible="frames" in model.conditions, value=said.get("frames")),
+        gr.update(visible="continue_from" in model.conditions, value=None, label=_begins(model)),
+    ]
 
 
-def _length(model: Model, settings: Settings | None) -> Any:
-    value = _seconds(model) if settings is None else settings.conditions.get("duration", _seconds(model))
-    return gr.update(visible=model.medium == "audio", value=float(value))
+def _begins(model: Model) -> str:
+    given = "a sound" if model.medium == "audio" else "a picture or clip"
+    return f"What it begins with, if anything: {given}"
 
 
 def _seconds(model: Model) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from mmgen.decoding.decoder import Decoder
 from mmgen.pipelines.pipeline import pipeline_class
 from mmgen.sampling import Sampling
 from mmgen.scenes.encoder import FieldEncoder
+from mmgen.web import limits
 
 _MEDIA = ("image", "video", "audio")
 """In the order in which they are offered."""
@@ -30,6 +32,7 @@ class Model:
         decoder: its own.
         sampling: its defaults: guidance, temperature, top_k and top_p.
         conditions: what else a call may say, by name, with the default.
+        longest: seconds of sound that can be asked for.
         editable: whether parts of a result can be drawn again, the others kept.
         grammar: of its captions; None where it takes any text.
     """
@@ -41,6 +44,7 @@ class Model:
     decoder: Decoder
     sampling: Mapping[str, Any]
     conditions: Mapping[str, Any]
+    longest: float
     editable: bool
     grammar: Any
 
@@ -78,12 +82,19 @@ def _model(entry: catalog.Entry) -> Model:
         path=entry.path,
         medium=entry.medium,
         algorithms=kind.algorithms,
-        decoder=kind._load_decoder(folder / "decoder"),
+        decoder=kind.load_decoder(folder / "decoder"),
         sampling=Sampling(**(index.get("sampling") or {})).to_dict(),
         conditions=kind.condition_defaults,
+        longest=_longest(kind),
         editable=_editable(kind),
         grammar=_grammar(kind.component_types.get("text_encoder"), folder / "text_encoder"),
     )
+
+
+def _longest(kind: Any) -> float:
+    """A family whose windows do not lie over each other writes no more than one."""
+    window = getattr(kind, "window", math.inf)
+    return min(window, limits.MAXIMUM_SECONDS) if window == getattr(kind, "stride", None) else limits.MAXIMUM_SECONDS
 
 
 def _editable(kind: Any) -> bool:

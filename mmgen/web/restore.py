@@ -1,4 +1,4 @@
-"""The settings that made a file, for the form: from the file itself, or from what a browser kept of it."""
+"""The settings that made a file, for the forms: from the file itself, or from what a browser kept of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from mmgen import media
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, OutputError
 from mmgen.sampling import Sampling
+from mmgen.web import edits
+from mmgen.web.controls import decoder_in_words
+from mmgen.web.edits import Edited
 from mmgen.web.models import Model
 from mmgen.web.studio import Studio
 from mmgen.web.uploads import named
 
-_SHOWN = ("duration",)
-"""Conditions that the form has a field for."""
+_SHOWN: Mapping[str, Any] = {"duration": float, "frames": int}
+"""Conditions that the form has a field for, and what they are."""
+_FILES = ("continue_from", "recording")
+"""Conditions that are files, of which metadata say only that there was one."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Settings:
         decoder: with its options.
         sampling: guidance, temperature, top_k and top_p.
         conditions: what else was said, by name.
-        edited: which part of something older it is; empty where all was drawn.
+        edited: which part of something older was drawn again; None where all was drawn.
     """
 
     prompt: str
@@ -39,20 +44,28 @@ class Settings:
     decoder: Decoder
     sampling: Mapping[str, Any]
     conditions: Mapping[str, Any]
-    edited: str = ""
+    edited: Edited | None = None
 
     @property
     def unshown(self) -> list[str]:
         """What the form has no field for."""
-        said = [f"{name}={value}" for name, value in self.conditions.items() if name not in _SHOWN]
-        return [*said, f"the edit of {self.edited}"] if self.edited else said
+        return [
+            f"{name}={value}" for name, value in self.conditions.items() if name not in _SHOWN and name not in _FILES
+        ]
+
+    @property
+    def continues(self) -> bool:
+        """Whether it begins with something that was given, which has to be given again."""
+        return "continue_from" in self.conditions
 
     def to_dict(self) -> dict[str, Any]:
-        """Arguments of a request that makes the file again."""
-        return {
-            "prompt": self.prompt, "seed": self.seed, "pipeline": self.model.name, "decoder": self.decoder.name,
-            "options": self.decoder.options(), **self.sampling, **self.conditions,
-        }  # fmt: skip
+        """Arguments of a request that makes the file again: of /generate, or of an edit, those of /edit beside it."""
+        said = {"prompt": self.prompt, "seed": self.seed, "pipeline": self.model.name}
+        if self.edited is not None:
+            part = {"cells": list(self.edited.cells)} if self.edited.cells else {"interval": self.edited.interval}
+            return said | {"decoder": decoder_in_words(self.decoder)} | part
+        told = {name: value for name, value in self.conditions.items() if name not in _FILES}
+        return said | {"decoder": self.decoder.name, "options": self.decoder.options(), **self.sampling, **told}
 
 
 def of_file(studio: Studio, path: str | Path) -> Settings:
@@ -86,17 +99,21 @@ def of_metadata(studio: Studio, made: Any) -> Settings:
         decoder=model.algorithms.make(made["decoder"], **made["options"]),
         sampling=_sampling(made["sampling"]),
         conditions=_conditions(made.get("conditions", {})),
-        edited=str(made.get("edited", "")),
+        edited=edits.read(made.get("edited")),
     )
 
 
 def _conditions(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise OptionError("conditions", given, "values by name")
+    return {name: _number(name, value) if name in _SHOWN else value for name, value in given.items()}
+
+
+def _number(name: str, value: Any) -> Any:
     try:
-        return {name: float(value) if name == "duration" else value for name, value in given.items()}
+        return _SHOWN[name](value)
     except (TypeError, ValueError) as error:
-        raise OptionError("duration", given["duration"], "seconds") from error
+        raise OptionError(name, value, "a number") from error
 
 
 def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mmgen.errors import UnknownNameError
 from mmgen.pipelines.output import Statistics
 from mmgen.web import limits, models
 from mmgen.web.models import Model
+from mmgen.web.uploads import contents, named
 
 FRAME_SECONDS = {"image": 0.1, "video": 0.25, "audio": 0.5}
 """Least time between two frames of a medium; a browser shows no more, and each costs a decoding."""
@@ -38,7 +39,7 @@ class Frame:
         finished: whether this is the last frame.
         latest: what the last evaluation committed: bool on the codes of pictures [B, h, w], of the frames of clips
             [B, T, h, w], or of sound [B, K, T]; None where codes have no places.
-        edited: which part of something older was drawn again; empty where all was drawn.
+        edited: which part of something older was drawn again, as files say it; empty where all was drawn.
     """
 
     medium: str
@@ -48,7 +49,7 @@ class Frame:
     device: str
     finished: bool
     latest: Tensor | None = None
-    edited: str = ""
+    edited: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def statistics(self) -> list[Statistics]:
@@ -139,7 +140,8 @@ class Studio:
             pipeline: a shipped one.
             count: results, 1 to `limits.MAXIMUM_COUNT`.
             seed: of the first result, the next ones count up from it; random where nothing is given.
-            settings: other arguments of the pipeline's call; None is its own default.
+            settings: other arguments of the pipeline's call; None is its own default. `continue_from` is a file that a
+                visitor sent.
 
         Raises:
             MmgenError: the pipeline refuses the request.
@@ -149,6 +151,9 @@ class Studio:
         # One number for all results, so that it alone brings all of them back.
         seed = secrets.randbelow(2**32) if seed is None else seed
         given = {name: value for name, value in settings.items() if value is not None}
+        if "continue_from" in given:
+            with named(given["continue_from"]):
+                given["continue_from"] = contents(given["continue_from"], pipe)
         shown = float("-inf")
         with closing(pipe.draw(prompt, num_images_per_prompt=count, seed=seed, **given)) as drawings:
             for drawing, latest in _with_latest(pipe, drawings):
@@ -191,7 +196,7 @@ def metadata(frame: Frame, row: Statistics, ending: str) -> Mapping[str, Any]:
     """What the file of a result says of it."""
     unusual = None if ending == media.FORMATS[frame.medium][0] else ending
     made = media.describe(row, row.pipeline, frame.dtype, frame.device, format=unusual)
-    return made | ({"edited": frame.edited} if frame.edited else {})
+    return made | ({"edited": dict(frame.edited)} if frame.edited else {})
 
 
 def ending_of(frame: Frame) -> str:

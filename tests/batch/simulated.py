@@ -110,6 +110,22 @@ class Simulation:
 
 
 @dataclass(frozen=True)
+class Meeting(Simulation):
+    """The same, but a worker waits until as many have come as should share the work, however slow the machine is."""
+
+    folder: str = ""
+    workers: int = 2
+
+    def __call__(self, device):
+        Path(self.folder, str(os.getpid())).touch()
+        for _ in range(6000):
+            if len(os.listdir(self.folder)) >= self.workers:
+                break
+            time.sleep(0.01)
+        return super().__call__(device)
+
+
+@dataclass(frozen=True)
 class Loader:
     """In place of `mmgen.batch.worker.Loader`."""
 

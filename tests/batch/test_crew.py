@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from jobs import Told, manifest, media
-from simulated import Simulation
+from simulated import Meeting, Simulation
 
 from mmgen.batch.crew import WorkerError
 from mmgen.batch.foreman import Rules
@@ -109,7 +109,9 @@ def test_killed_twenty_times_a_job_makes_the_very_files_of_an_undisturbed_one(pr
 
 def test_two_workers_share_the_work_and_make_the_same_files(work, local, tmp_path):
     work(PROMPTS, out="plain")
-    summary = work(PROMPTS, crew=local, rules=Rules(workers=2, batch=5), load=Simulation(0.001))
+    (tmp_path / "workers").mkdir()
+    load = Meeting(0.001, folder=str(tmp_path / "workers"))
+    summary = work(PROMPTS, crew=local, rules=Rules(workers=2, batch=5), load=load)
     assert summary.done == len(PROMPTS) and media(tmp_path / "out") == media(tmp_path / "plain")
     assert len({record["worker"] for record in manifest(tmp_path / "out")}) == 2
 

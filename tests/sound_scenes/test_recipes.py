@@ -147,7 +147,7 @@ def test_some_codes_are_read_wrongly():
     codes = torch.arange(4)[:, None, None].expand(4, 3, 500)
     read = disturbed(codes, torch.Generator().manual_seed(0))
     shares = (read != codes).float().mean((1, 2))
-    assert shares.max() < 0.22 and shares.mean() > 0.03
+    assert shares.max() < 0.62 and shares.mean() > 0.03
     assert ((read == codes) | (read == codes.roll(1, 0))).all()
 
 

@@ -212,7 +212,18 @@ def test_what_is_painted_is_drawn_again_and_the_rest_stays(page):
     page.locator("#redraw").click()
     expect(page.locator("#edit-results .cards.finished")).to_be_visible()
     expect(page.locator("#edit-status")).to_contain_text("a dog")
-    assert pixels(page, "#edit-results img").shape == before.shape
+    after = pixels(page, "#edit-results img")
+    assert after.shape == before.shape
+
+    # It is kept with what was painted.
+    turn_to(page, "History")
+    expect(page.locator("#history .card")).to_have_count(2)
+    page.locator("#history .restore").first.click()
+    expect(page.locator("#edit-status")).to_contain_text("What was drawn again is painted")
+    expect(page.locator("#canvas .painted")).to_have_count(5)
+    page.locator("#redraw").click()
+    expect(page.locator("#edit-results .cards.finished")).to_be_visible()
+    assert (pixels(page, "#edit-results img") == after).all()
 
 
 def test_a_dropped_file_fills_the_form(page, studio, tmp_path):

@@ -63,7 +63,11 @@ def test_what_is_not_painted_stays(client, picture, pipe):
     painted = np.zeros((32, 32), bool)
     painted[8:20, 12:24] = True
     assert result["tokens"] == 9
-    assert "9 of 64 cells" in media.read_metadata(result["file"])["edited"]
+    assert media.read_metadata(result["file"])["edited"]["cells"] == "19-21,27-29,35-37"
+    settings = client.predict(handle_file(result["file"]), api_name="/restore")
+    assert settings["cells"] == cells
+    (again,) = client.predict(handle_file(result["file"]), **settings, api_name="/edit")
+    assert (np.asarray(Image.open(again["file"])) == after).all()
     codes = [pipe.tokenizer.encode(as_pixels(image)) for image in (before, after)]
     assert not (before[painted] == after[painted]).all()
     assert codes[0].shape == codes[1].shape
@@ -84,6 +88,15 @@ def test_an_interval_of_a_sound_is_made_again(client):
     assert before.shape == after.shape
     same = np.abs(before - after).max(0) < 2**-14  # both files hold 16 bits
     assert same[:200].all() and same[400:].all() and not same[200:400].all()
+
+
+def test_a_clip_goes_on_from_another(client):
+    wish = {"prompt": "a red ball moves up", "pipeline": "tiny-clip", "seed": 2, "api_name": "/generate"}
+    (first,) = client.predict(**wish, frames=5)
+    (second,) = client.predict(**wish, continue_from=handle_file(first["file"]))
+    assert (first["size"][0], second["size"][0]) == (5, 9) and second["tokens"] == 8
+    with pytest.raises(AppError, match="was not uploaded"):
+        client.predict(**wish, continue_from="/etc/passwd")
 
 
 def test_a_file_of_prompts_comes_back_as_a_zip(client, tmp_path):

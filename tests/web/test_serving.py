@@ -71,7 +71,7 @@ def test_twenty_at_once_get_their_own(url, pipe):
 
 def test_who_knows_no_session_hears_nothing(url):
     visitor = httpx.Client(base_url=url, timeout=60)
-    asked = visitor.post("gradio_api/call/generate", json={"data": ["a cat", 1, 1, *[None] * 4, "tiny", *[None] * 3]})
+    asked = visitor.post("gradio_api/call/generate", json={"data": ["a cat", 1, 1, *[None] * 4, "tiny", *[None] * 5]})
     own = asked.json()["event_id"]
     for address in ("gradio_api/call/generate/another", "gradio_api/queue/data?session_hash=another"):
         assert "event: complete" not in heard(visitor, address) and "a cat" not in heard(visitor, address)

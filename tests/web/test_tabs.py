@@ -168,11 +168,39 @@ def test_codes_outside_of_what_is_painted_stay(studio, pipeline, tmp_path):
     known = sketch._known(pipe, begun, begun.painted([0, 1]))
     free = known < 0
     *_, frame = sketch.redrawn(studio, begun, PROMPTS[pipeline], [0, 1], seed=5)
-    assert frame.finished and frame.edited == f"2 of {begun.rows * begun.columns} cells"
+    assert frame.finished and frame.edited["cells"] == "0-1"
     assert frame.statistics[0].tokens == int(free.sum()) < known.numel()
     *_, drawing = pipe.draw(PROMPTS[pipeline], seed=5, known=known)
     codes = pipe.render(drawing, "latent")
     assert torch.equal(codes[~free], known[~free])
+
+
+def test_clips_may_have_fewer_frames_and_begin_with_others(studio, tmp_path):
+    create = tab(Create, studio)
+    *_, first = drawn(studio, "tiny-clip", seed=1)
+    (path,) = save(first, tmp_path)
+    values = values_of(create, "tiny-clip", frames=5.0, beginning=str(path), decoder="autoregressive")
+    *_, (cards, _, _) = create.draw(values)
+    made = json.loads(html.unescape(re.search(r'data-made="([^"]*)"', cards)[1]))
+    assert made["size"][0] == 5 and made["conditions"] == {"frames": "5", "continue_from": "<ndarray>"}
+    assert made["tokens"] == 4
+    settings = restore.of_metadata(studio, made)
+    updates = dict(zip(create.restored, create.restore(settings), strict=True))
+    assert updates[create.form.frames]["value"] == 5 and "has to be given again" in updates[create.status]
+    assert settings.to_dict()["frames"] == 5 and "continue_from" not in settings.to_dict()
+    with pytest.raises(gr.Error, match="one of 1, 5, 9"):
+        list(create.draw(values | {create.form.frames: 4}))
+    path.write_bytes(b"no clip")
+    with pytest.raises(gr.Error, match=f"^.?{path.name}: is not a picture or clip"):
+        list(create.draw(values))
+
+
+def test_sound_begins_with_what_is_given(studio, tmp_path):
+    *_, first = drawn(studio, "tiny-sound", seed=1, duration=0.25)
+    (path,) = save(first, tmp_path)
+    *_, longer = drawn(studio, "tiny-sound", seed=2, continue_from=path)
+    assert longer.statistics[0].tokens < drawn(studio, "tiny-sound", seed=2)[-1].statistics[0].tokens
+    assert longer.statistics[0].conditions["continue_from"] == "<Tensor>"
 
 
 def test_what_is_marked_of_a_sound_is_an_interval(studio, tmp_path):
@@ -198,12 +226,12 @@ def test_a_result_of_the_page_goes_to_the_canvas(studio, tmp_path):
     (path,) = save(frame, tmp_path)
     source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
     event = gr.EventData(None, {"source": source, "made": media.read_metadata(path)})
-    shown, begun, *_, prompt = edit.take_result("tiny", event)
+    shown, begun, *_, prompt, _, _ = edit.take_result("tiny", event)
     assert shown.count("<rect") == 64 and begun.rows == 8 and prompt == "a cat"
     with pytest.raises(gr.Error, match="cannot be read"):
         edit.take_result("tiny", gr.EventData(None, {"source": "data:image/png;base64,%%%"}))
     with pytest.raises(gr.Error, match="cannot be read"):
-        edit.take_result("tiny", gr.EventData(None, {}))
+        edit.take_result("tiny", gr.EventData(None, {"source": 3}))
 
 
 def test_another_pipeline_takes_the_file_or_empties_the_canvas(studio, tmp_path):
@@ -220,7 +248,7 @@ def test_a_batch_shows_how_it_goes_and_ends_with_a_zip(studio, tmp_path):
     batch = tab(Batch, studio)
     path = tmp_path / "prompts.txt"
     path.write_text("a cat\na dog\n")
-    steps = list(batch.work(Visit(requests=1), str(path), "tiny", "jacobi:window=8", 2))
+    steps = list(batch.work(Visit(requests=1), "tiny", str(path), "jacobi:window=8", 2))
     assert "4 are in the zip" in steps[-1][1].replace("4 of 4", "4") and steps[-1][2]["visible"]
     assert steps[-1][0].count("<figure") == 4
     assert any("of 4 drawn" in status for _, status, _ in steps)

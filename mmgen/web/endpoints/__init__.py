@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from mmgen.web.endpoints.about import pipelines, restore
@@ -14,6 +16,12 @@ from mmgen.web.visits import MODEL
 def add(studio: Studio) -> None:
     """Adds the endpoints to the page that is being made."""
     for make in (generate, compare, edit, batch, benchmark):
-        gr.api(make(studio), api_name=make.__name__, **MODEL)
+        _add(make, studio, **MODEL)
     for make in (restore, pipelines):
-        gr.api(make(studio), api_name=make.__name__, concurrency_limit=None)
+        _add(make, studio, concurrency_limit=None)
+
+
+def _add(make: Any, studio: Studio, **queue: Any) -> None:
+    endpoint = make(studio)
+    endpoint.__name__ = make.__name__  # tools of MCP are called so
+    gr.api(endpoint, api_name=make.__name__, **queue)

@@ -10,7 +10,7 @@ from mmgen.web import duel, sketch
 from mmgen.web.controls import read_decoder
 from mmgen.web.endpoints.answers import in_words, rows
 from mmgen.web.studio import Studio
-from mmgen.web.uploads import named, uploaded
+from mmgen.web.uploads import Upload, named, uploaded
 
 
 def generate(studio: Studio) -> Any:
@@ -28,6 +28,8 @@ def generate(studio: Studio) -> Any:
         top_k: int | None = None,
         top_p: float | None = None,
         duration: float | None = None,
+        frames: int | None = None,
+        continue_from: Upload | str | None = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """Draws pictures, clips or sound from a caption; what is left out is the pipeline's own default.
 
@@ -45,6 +47,8 @@ def generate(studio: Studio) -> Any:
             top_k: keeps the k likeliest codes; 0 keeps all.
             top_p: keeps the likeliest codes up to this probability; 1 keeps all.
             duration: seconds, of sound.
+            frames: of a clip, fewer than the pipeline draws.
+            continue_from: a picture, clip or sound that a clip or sound begins with.
 
         Returns:
             A list with one object for each result: prompt, seed, pipeline, decoder, law, tokens, evaluations,
@@ -54,8 +58,10 @@ def generate(studio: Studio) -> Any:
         settings: dict[str, Any] = {
             "pipeline": pipeline, "count": count, "seed": seed, "decoder": decoder, "decoder_options": options,
             "guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p, "duration": duration,
+            "frames": frames,
         }  # fmt: skip
         with in_words(), tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
+            settings["continue_from"] = None if continue_from is None else uploaded(continue_from)
             for frame in studio.draw(prompt, **settings):
                 yield rows(frame, folder)
 
@@ -110,7 +116,7 @@ def edit(studio: Studio) -> Any:
     """A part of something."""
 
     def redrawn(
-        file: dict,
+        file: Upload | str,
         prompt: str,
         cells: list[int] | None = None,
         interval: list[float] | None = None,

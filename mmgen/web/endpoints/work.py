@@ -15,14 +15,14 @@ from mmgen.web.endpoints.answers import as_file, in_words
 from mmgen.web.studio import Studio
 from mmgen.web.tabs.batch import NAME
 from mmgen.web.tabs.benchmark import measured
-from mmgen.web.uploads import uploaded
+from mmgen.web.uploads import Upload, uploaded
 
 
 def batch(studio: Studio) -> Any:
     """A file of prompts."""
 
     def drawn(
-        file: dict, pipeline: str | None = None, decoder: str | None = None, count: int = 1
+        file: Upload | str, pipeline: str | None = None, decoder: str | None = None, count: int = 1
     ) -> Iterator[dict[str, Any]]:
         """Draws a file of prompts, as `mmgen batch` does; the answer comes again and again, the last one with a zip.
 

@@ -19,7 +19,8 @@ const viewOf = ({ medium, file, still, made }) => {
 
 const cardOf = (entry) => {
   const restore = make('button', { type: 'button', className: 'restore', textContent: 'Use settings' });
-  restore.addEventListener('click', () => trigger('restore', { made: entry.made }));
+  const edit = entry.made.edited && document.querySelector('#tab-edit-button');
+  restore.addEventListener('click', () => (edit ? toCanvas(entry.file) : trigger('restore', { made: entry.made })));
   const remove = make('button', { type: 'button', className: 'remove', textContent: 'Delete' });
   remove.addEventListener('click', async () => {
     await database.use('readwrite', (results) => results.delete(entry.key));

@@ -30,11 +30,15 @@ element.addEventListener('click', (event) => {
   const edit = event.target.closest('button.edit');
   if (edit) {
     const card = edit.closest('.card');
-    const detail = { source: card.querySelector('a.save').href, made: JSON.parse(card.dataset.made) };
-    document.querySelector('#tab-edit-button').click();
-    send('mmgen-edit', detail);
+    toCanvas(card.querySelector('a.save').href);
   }
 });
+
+// Puts a result on the canvas of the tab Edit.
+function toCanvas(source) {
+  document.querySelector('#tab-edit-button').click();
+  send('mmgen-edit', { source });
+}
 
 // The other tab may still have to be built.
 function send(name, detail) {

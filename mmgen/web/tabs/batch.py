@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 
 from mmgen.web import exhibits, jobs, limits, results
-from mmgen.web.controls import decoder_choices, decoder_words, model_picker, read_decoder
+from mmgen.web.controls import decoder_words, offered, read_decoder
 from mmgen.web.jobs import Standing
 from mmgen.web.studio import Studio
-from mmgen.web.visits import QUICK, Visit, answered, run
+from mmgen.web.tabs.desk import Desk
+from mmgen.web.visits import Visit, answered
 
 _SHOWN = 12
 """Results that are shown while others are made."""
@@ -32,38 +33,35 @@ class Batch:
 
     def __init__(self, studio: Studio) -> None:
         self.studio, model = studio, studio.default
-        self.visit = gr.State(Visit())
-        with gr.Row(elem_classes="desk form-first"):
-            with gr.Column(scale=5, min_width=300, elem_classes="sheet easel"):
-                self.status = gr.HTML(elem_id="batch-status", elem_classes="told")
-                self.results = gr.HTML(_EMPTY, elem_id="batch-results", js_on_load=results.VIEWER)
-                self.download = gr.DownloadButton("Download zip", elem_id="download", visible=False, variant="primary")
-            with gr.Column(scale=3, min_width=280, elem_classes="sheet settings"):
-                self.file = gr.File(
-                    label=f"Prompts: {', '.join(_FILES)}", file_types=_FILES, height=120, elem_id="prompts",
-                    elem_classes="drop",
-                )  # fmt: skip
-                self.pipeline = model_picker(studio.models.values(), "batch-pipeline")
-                self.decoder = decoder_words(model, model.decoder.name, "Decoder", "batch-decoder")
-                self.count = gr.Slider(
-                    1, limits.MAXIMUM_COUNT, value=1, step=1, label="Of each prompt", buttons=[], elem_id="batch-count"
-                )
-                with gr.Row():
-                    self.start = gr.Button("Draw all", variant="primary", elem_id="start-batch", min_width=120)
-                    self.stop = gr.Button("Stop", elem_id="stop-batch", min_width=80)
-        run(
-            self.start, self.stop, self.work, [self.visit, self.file, self.pipeline, self.decoder, self.count],
-            [self.results, self.status, self.download], self.visit, self.status,
-        )  # fmt: skip
-        self.pipeline.input(self.take, self.pipeline, self.decoder, **QUICK)
+        desk = Desk(studio, "batch", _EMPTY)
+        with desk.easel:
+            self.download = gr.DownloadButton("Download zip", elem_id="download", visible=False, variant="primary")
+        with desk.form:
+            self.file = gr.File(
+                label=f"Prompts: {', '.join(_FILES)}", file_types=_FILES, height=120, elem_id="prompts",
+                elem_classes="drop",
+            )  # fmt: skip
+            desk.pick()
+            self.decoder = decoder_words(model, model.decoder.name, "Decoder", "batch-decoder")
+            self.count = gr.Slider(
+                1,
+                limits.MAXIMUM_COUNT,
+                value=1,
+                step=1,
+                label="Results of each prompt",
+                buttons=[],
+                elem_id="batch-count",
+            )
+        inputs, outputs = [self.file, self.decoder, self.count], [desk.results, desk.status, self.download]
+        desk.join("Draw all", "start-batch", self.work, inputs, outputs, self.take, self.decoder)
 
     def take(self, name: str) -> Any:
         """Offers the decoders of another pipeline."""
         model = self.studio.model(name)
-        return gr.update(choices=decoder_choices(model.algorithms), value=model.decoder.name)
+        return offered(model, model.decoder.name)
 
     def work(
-        self, visit: Visit, file: str | None, pipeline: str, decoder: str, count: float
+        self, visit: Visit, pipeline: str, file: str | None, decoder: str, count: float
     ) -> Iterator[tuple[Any, str, Any]]:
         """Draws all: what there is so far, how far it is, and in the end the zip."""
         with answered(visit), tempfile.TemporaryDirectory(prefix="mmgen-") as place:

@@ -15,15 +15,17 @@ from mmgen.errors import OptionError
 from mmgen.evaluation import bench, plot
 from mmgen.evaluation.rows import Row
 from mmgen.web import captions, exhibits, limits, results
-from mmgen.web.controls import decoder_choices, model_picker
+from mmgen.web.controls import decoder_choices, offered
 from mmgen.web.models import Model
 from mmgen.web.streaming import Voice, stream
 from mmgen.web.studio import Studio
-from mmgen.web.visits import QUICK, Visit, answered, run
+from mmgen.web.tabs.desk import Desk
+from mmgen.web.visits import Visit, answered
 
 _EMPTY = results.empty(
     "Nothing measured yet.", "Choose decoders and press Measure: they take turns on the same prompts and seeds."
 )
+_HEADS = ("evaluations", "seconds", "speed-up", "same")
 
 
 class Benchmark:
@@ -31,38 +33,27 @@ class Benchmark:
 
     def __init__(self, studio: Studio) -> None:
         self.studio, model = studio, studio.default
-        self.visit = gr.State(Visit())
-        with gr.Row(elem_classes="desk form-first"):
-            with gr.Column(scale=5, min_width=300, elem_classes="sheet easel"):
-                self.status = gr.HTML(elem_id="bench-status", elem_classes="told")
-                self.results = gr.HTML(_EMPTY, elem_id="bench-results", js_on_load=results.VIEWER)
-            with gr.Column(scale=3, min_width=280, elem_classes="sheet settings"):
-                self.pipeline = model_picker(studio.models.values(), "bench-pipeline")
-                self.decoders = gr.Dropdown(
-                    decoder_choices(model.algorithms), value=_chosen(model), multiselect=True, label="Decoders",
-                    allow_custom_value=True, elem_id="bench-decoders",
-                    info="or with options, such as jacobi:window=16; the reference always takes part",
-                )  # fmt: skip
-                self.prompts = gr.Slider(
-                    1, limits.MAXIMUM_PROMPTS, value=4, step=1, label="Prompts", buttons=[], elem_id="bench-prompts"
-                )
-                self.repeats = gr.Slider(
-                    1, limits.MAXIMUM_REPEATS, value=2, step=1, label="Repeats", buttons=[], elem_id="bench-repeats"
-                )
-                with gr.Row():
-                    self.measure = gr.Button("Measure", variant="primary", elem_id="measure", min_width=120)
-                    self.stop = gr.Button("Stop", elem_id="stop-bench", min_width=80)
-        run(
-            self.measure, self.stop, self.work,
-            [self.visit, self.pipeline, self.decoders, self.prompts, self.repeats],
-            [self.results, self.status], self.visit, self.status,
-        )  # fmt: skip
-        self.pipeline.input(self.take, self.pipeline, self.decoders, **QUICK)
+        desk = Desk(studio, "bench", _EMPTY)
+        with desk.form:
+            desk.pick()
+            self.decoders = gr.Dropdown(
+                decoder_choices(model.algorithms), value=_chosen(model), multiselect=True, label="Decoders",
+                allow_custom_value=True, elem_id="bench-decoders",
+                info="or with options, such as jacobi:window=16; the reference always takes part",
+            )  # fmt: skip
+            self.prompts = gr.Slider(
+                1, limits.MAXIMUM_PROMPTS, value=4, step=1, label="Prompts", buttons=[], elem_id="bench-prompts"
+            )
+            self.repeats = gr.Slider(
+                1, limits.MAXIMUM_REPEATS, value=2, step=1, label="Repeats", buttons=[], elem_id="bench-repeats"
+            )
+        inputs, outputs = [self.decoders, self.prompts, self.repeats], [desk.results, desk.status]
+        desk.join("Measure", "measure", self.work, inputs, outputs, self.take, self.decoders)
 
     def take(self, name: str) -> Any:
         """Offers the decoders of another pipeline."""
         model = self.studio.model(name)
-        return gr.update(choices=decoder_choices(model.algorithms), value=_chosen(model))
+        return offered(model, _chosen(model))
 
     def work(
         self, visit: Visit, pipeline: str, decoders: list[str], prompts: float, repeats: float
@@ -113,7 +104,7 @@ def report(rows: Sequence[Row]) -> str:
         plot.draw(rows, path)
         picture = exhibits.as_address(path.read_bytes(), "png")
     lines = "".join(_line(row) for row in rows)
-    heads = "".join(f"<th scope=col>{name}</th>" for name in ("decoder", "evaluations", "seconds", "speed-up", "same"))
+    heads = "".join(f"<th scope=col>{name}</th>" for name in ("decoder", *_HEADS))
     return (
         f'<button type="button" class="picture plot" title="Show full size"><img src="{picture}" '
         f'alt="Speed-up and evaluations of {len(rows)} decoders"></button>'
@@ -123,12 +114,11 @@ def report(rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row) -> str:
+    speedup = f"{row.speedup:.2f} <small>({row.speedup_low:.2f}–{row.speedup_high:.2f})</small>"
     same = "yes" if row.same_pictures else "no"
-    return (
-        f"<tr><th scope=row>{html.escape(row.label)} {results.law(row.law)}</th><td>{row.evaluations:.1f}</td>"
-        f"<td>{row.seconds:.2f}</td>"
-        f"<td>{row.speedup:.2f} <small>({row.speedup_low:.2f}–{row.speedup_high:.2f})</small></td><td>{same}</td></tr>"
-    )
+    values = (f"{row.evaluations:.1f}", f"{row.seconds:.2f}", speedup, same)
+    cells = "".join(f'<td data-name="{name}">{value}</td>' for name, value in zip(_HEADS, values, strict=True))
+    return f"<tr><th scope=row>{html.escape(row.label)} {results.law(row.law)}</th>{cells}</tr>"
 
 
 def _chosen(model: Model) -> list[str]:

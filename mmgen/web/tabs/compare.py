@@ -11,7 +11,7 @@ import gradio as gr
 
 from mmgen.decoding.decoder import Decoder
 from mmgen.web import duel, exhibits, results
-from mmgen.web.controls import decoder_choices, decoder_words, model_picker, read_decoder
+from mmgen.web.controls import decoder_words, model_picker, offered, read_decoder
 from mmgen.web.duel import Duel
 from mmgen.web.models import Model
 from mmgen.web.scripts import script
@@ -57,8 +57,7 @@ class Compare:
     def take(self, name: str) -> list[Any]:
         """Offers the decoders of another pipeline."""
         model = self.studio.model(name)
-        choices = decoder_choices(model.algorithms)
-        return [gr.update(choices=choices, value=value) for value in (_reference(model), _rival(model))]
+        return [offered(model, name) for name in (_reference(model), _rival(model))]
 
     def draw(
         self, visit: Visit, prompt: str, pipeline: str, first: str, second: str, seed: float | None

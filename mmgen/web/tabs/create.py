@@ -114,11 +114,19 @@ class Create:
 
     def restore(self, settings: Settings) -> list[Any]:
         """Sets the widgets to settings."""
-        said = f"Settings restored: Generate makes “{settings.prompt}” again, seed {settings.seed}."
-        if settings.unshown:
-            said += f" But for {', '.join(settings.unshown)}, which the form has no field for: see `mmgen show`."
         fields = settings.prompt, settings.model.name, gr.update(value=settings.seed, interactive=True), False
-        return [results.message(said), *fields, *self._take(settings.model, settings)]
+        return [results.message(_restored(settings)), *fields, *self._take(settings.model, settings)]
+
+
+def _restored(settings: Settings) -> str:
+    if settings.edited is not None:
+        return "Settings restored, but this is part of something older: drop the file on Edit to draw that part again."
+    said = f"Settings restored: Generate makes “{settings.prompt}” again, seed {settings.seed}."
+    if settings.continues:
+        said += " It began with a file, which has to be given again."
+    if settings.unshown:
+        said += f" But for {', '.join(settings.unshown)}, which the form has no field for: see `mmgen show`."
+    return said
 
 
 def _reuse(last_seed: int | None) -> tuple[Any, Any]:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import mimetypes
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from mmgen.errors import OutputError
 from mmgen.web import exhibits, limits, results, sketch
-from mmgen.web.controls import decoder_choices, decoder_words, model_picker, read_decoder
+from mmgen.web.controls import decoder_in_words, decoder_words, model_picker, offered, read_decoder
 from mmgen.web.scripts import script
 from mmgen.web.sketch import Sketch, redrawn
 from mmgen.web.studio import Studio
-from mmgen.web.uploads import named
+from mmgen.web.uploads import MEDIA, from_address, named
 from mmgen.web.visits import MODEL, PRIVATE, Visit, answered, run, told
 
 _PAINTED = """(visit, cells, ...others) => [visit, JSON.stringify(
   [...document.querySelectorAll('#canvas .painted')].map((cell) => Number(cell.dataset.cell))), ...others]"""
-_FILES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".wav", ".flac", ".ogg", ".mp3"]
 _EMPTY = results.empty(
     "Nothing to edit yet.", "Press Edit below a result, or drop a picture, clip or sound. Then paint what is to change."
 )
-_LARGEST = 2**25
-"""Letters of a result that comes from the page itself."""
 
 
 class Edit:
@@ -61,7 +55,7 @@ class Edit:
     def _settings(self) -> None:
         model = self.editable[0]
         self.file = gr.File(
-            label="A picture, clip or sound", file_types=_FILES, height=96, elem_id="edit-file", elem_classes="drop"
+            label="A picture, clip or sound", file_types=MEDIA, height=96, elem_id="edit-file", elem_classes="drop"
         )
         self.pipeline = model_picker(self.editable, "edit-pipeline")
         self.decoder = decoder_words(model, model.decoder.name, "Decoder", "edit-decoder")
@@ -83,42 +77,53 @@ class Edit:
 
     @property
     def _begun(self) -> list[Any]:
-        return [self.canvas, self.sketch, self.results, self.status, self.pipeline, self.decoder, self.prompt]
+        told = [self.pipeline, self.decoder, self.prompt, self.seed, self.count]
+        return [self.canvas, self.sketch, self.results, self.status, *told]
 
     def take(self, file: str | None, pipeline: str) -> list[Any]:
         """Puts a file on the canvas."""
         if file is None:
             return [gr.skip()] * len(self._begun)
         with told(), named(file):
-            return self._begin(Path(file), pipeline, {})
+            return self._begin(Path(file), self._maker(Path(file), pipeline), pipeline)
 
     def change(self, file: str | None, pipeline: str) -> list[Any]:
         """Turns to another pipeline: with the file again, as what it draws may have another size, else empty."""
         if file is None:
             words = results.message("Press Edit below a result, or drop a file.")
-            return [_EMPTY, None, "", words, gr.skip(), self._offer(pipeline), gr.skip()]
+            return [_EMPTY, None, "", words, gr.skip(), self._offer(pipeline), *[gr.skip()] * 3]
         with told(), named(file):
-            begun = self._begin(Path(file), pipeline, {})
-        return [*begun[:-2], self._offer(pipeline), begun[-1]]
+            return self._begin(Path(file), pipeline)
 
     def _offer(self, name: str) -> Any:
         model = self.studio.model(name)
-        return gr.update(choices=decoder_choices(model.algorithms), value=model.decoder.name)
+        return offered(model, model.decoder.name)
+
+    def _maker(self, path: Path, pipeline: str) -> str:
+        """The pipeline that made a file, where it can draw parts; else the one that is chosen."""
+        settings = sketch.made_of(self.studio, path)
+        return settings.model.name if settings is not None and settings.model.editable else pipeline
 
     def take_result(self, pipeline: str, event: gr.EventData) -> list[Any]:
         """Puts a result of the page on the canvas, for the pipeline that drew it."""
+        source = event._data.get("source") if isinstance(event._data, dict) else None
         with told(), tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
-            path, made = _written(Path(folder), event._data), event._data.get("made")
-            return self._begin(path, pipeline, made if isinstance(made, Mapping) else {})
+            path = from_address(source, Path(folder))
+            return self._begin(path, self._maker(path, pipeline), pipeline)
 
-    def _begin(self, path: Path, pipeline: str, made: Mapping[str, Any]) -> list[Any]:
-        name = made.get("pipeline")
-        chosen = str(name) if str(name) in {model.name for model in self.editable} else pipeline
-        begun = sketch.begin(self.studio, chosen, path)
-        decoder = self._offer(chosen) if chosen != pipeline else gr.skip()
-        words = "Paint what is to be drawn again." if begun.rows > 1 else "Mark the interval that is to be made again."
-        prompt = str(made["prompt"]) if made.get("prompt") else gr.skip()
-        return [canvas(begun), begun, "", results.message(words), chosen, decoder, prompt]
+    def _begin(self, path: Path, pipeline: str, before: str | None = None) -> list[Any]:
+        """What `_begun` takes of a file for a pipeline.
+
+        Args:
+            before: the pipeline that was chosen; where it is this one, the decoder that was chosen stays.
+        """
+        begun = sketch.begin(self.studio, pipeline, path)
+        settings, fields = begun.settings, [gr.skip() if pipeline == before else self._offer(pipeline)]
+        if settings is not None and begun.edited is not None:
+            fields = [offered(settings.model, decoder_in_words(settings.decoder)), settings.prompt, settings.seed, 1]
+        else:
+            fields += [settings.prompt if settings is not None else gr.skip(), gr.skip(), gr.skip()]
+        return [canvas(begun), begun, "", results.message(_what_to_do(begun)), pipeline, *fields]
 
     def draw(
         self, visit: Visit, cells: str, begun: Sketch | None, prompt: str, decoder: str, seed: float | None,
@@ -142,12 +147,21 @@ class Edit:
                         return
 
 
+def _what_to_do(begun: Sketch) -> str:
+    sound = begun.rows == 1
+    if begun.edited is not None:
+        again = "The interval that was made again is marked." if sound else "What was drawn again is painted."
+        return f"{again} Press Draw again for the same, or change it."
+    return "Mark the interval that is to be made again." if sound else "Paint what is to be drawn again."
+
+
 def canvas(begun: Sketch) -> str:
     """What is painted on: the picture, and cells over it."""
+    painted = ' class="painted"'
+    marked = set(begun.marked)
     cells = "".join(
-        f'<rect data-cell="{row * begun.columns + column}" x="{column}" y="{row}" width="1" height="1"/>'
-        for row in range(begun.rows)
-        for column in range(begun.columns)
+        f'<rect data-cell="{cell}"{painted if cell in marked else ""} x="{column}" y="{row}" width="1" height="1"/>'
+        for cell, (row, column) in enumerate(product(range(begun.rows), range(begun.columns)))
     )
     label = "Cells to be drawn again: arrow keys move, the space bar paints"
     kind, picture = "sound" if begun.rows == 1 else "pixels", exhibits.as_png(begun.picture)
@@ -160,22 +174,3 @@ def canvas(begun: Sketch) -> str:
         '<button type="button" class="all">Paint all</button><button type="button" class="none">Clear</button>'
         "</div></div>"
     )
-
-
-def _written(folder: Path, sent: Any) -> Path:
-    """A result that the page holds as an address, as a file.
-
-    Raises:
-        OutputError: it is none.
-    """
-    source = sent.get("source") if isinstance(sent, Mapping) else None
-    head, _, data = source.partition(",") if isinstance(source, str) else ("", "", "")
-    kind = mimetypes.guess_extension(head.removeprefix("data:").removesuffix(";base64"))
-    try:
-        if kind is None or len(data) > _LARGEST:
-            raise ValueError
-        path = folder / f"result{kind}"
-        path.write_bytes(base64.b64decode(data, validate=True))
-    except (ValueError, binascii.Error) as error:
-        raise OutputError("the result", "cannot be read", "save it, and drop the file here") from error
-    return path
