@@ -137,20 +137,21 @@ RECIPES: dict[str, Recipe] = {
         tokenizer="sound-codes",
         pipeline=TextToSoundPipeline,
         transformer={"size": 256, "layers": 4, "heads": 4, "hidden_size": 704},
-        budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
+        budget=Budget(steps=4000, learning_rate=4e-3, decay_from=0.45),
         decoder="jacobi",
-        decoder_options={},
-        sampling={"guidance": 1.5, "temperature": 0.8},
+        decoder_options={"window": 16},
+        sampling={"guidance": 1.0, "temperature": 0.4},
     ),
     "sound-16k-masked": MaskedSoundRecipe(
         folder="pipelines/sound-16k-masked",
+        start_from="sound-16k",
         tokenizer="sound-codes",
         pipeline=TextToSoundMaskedPipeline,
         transformer={"size": 256, "layers": 4, "heads": 4, "hidden_size": 704},
         budget=Budget(steps=4000, learning_rate=4e-3, decay_from=0.45),
         decoder="masked-spans",
-        decoder_options={"passes": 6, "fine_passes": 1},
-        sampling={"guidance": 2.0, "temperature": 0.8},
+        decoder_options={"passes": 2, "fine_passes": 1},
+        sampling={"guidance": 1.0, "temperature": 0.4},
     ),
 }
 
@@ -176,7 +177,8 @@ def train(
         steps: optimiser steps in place of the recipe's.
         device: a torch device.
         compile: compile the training step where the recipe can.
-        start_from: name or folder of a pipeline whose weights it begins with, where there is no checkpoint.
+        start_from: name or folder of a pipeline whose weights it begins with, where there is no checkpoint; the
+            recipe's own by default.
 
     Returns:
         The folder that was written.
@@ -193,7 +195,7 @@ def train(
     if start_from is not None and not recipe.trained:
         able = [other for other, recipe in RECIPES.items() if recipe.trained]
         raise OptionError("start_from", start_from, f"left out: only {', '.join(able)} can start from a pipeline")
-    dataclasses.replace(recipe, budget=budget, start_from=start_from).run(
+    dataclasses.replace(recipe, budget=budget, start_from=start_from or recipe.start_from).run(
         destination, work / name, device, compile, log
     )
     return destination

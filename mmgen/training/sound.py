@@ -17,7 +17,6 @@ from torch.nn.functional import cross_entropy, pad
 
 from mmgen.backbones.sound import SoundModel, SoundTransformer
 from mmgen.codebook_layout import CodebookLayout
-from mmgen.scenes.score import SECONDS
 from mmgen.scenes.sound import SoundScene
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
 from mmgen.tokenizers.sound_vq import SoundVQ
@@ -45,9 +44,7 @@ class SoundRecipe(CaptionedRecipe):
     def new_transformer(self, tokenizer: SoundVQ, text_encoder: SoundSceneEncoder) -> SoundModel:
         """A transformer that knows nothing yet."""
         kind = self.pipeline.component_types["transformer"]
-        steps = SECONDS * tokenizer.sampling_rate // tokenizer.hop
-        if kind is SoundTransformer:
-            steps += tokenizer.codebooks - 1  # the last codebook is so many steps late
+        steps = text_encoder.length + tokenizer.codebooks - 1  # the last codebook is so many steps late
         return kind(tokenizer.codebook_size, tokenizer.codebooks, steps, **self.transformer)
 
 

@@ -91,7 +91,7 @@ def test_the_judge_resumes_and_writes_its_weights(tmp_path, small):
 
 @pytest.mark.parametrize(
     ("name", "family", "model", "steps"),
-    [("sound-16k", "codebooks", SoundTransformer, 153), ("sound-16k-masked", "spans", MaskedSoundTransformer, 150)],
+    [("sound-16k", "codebooks", SoundTransformer, 153), ("sound-16k-masked", "spans", MaskedSoundTransformer, 153)],
 )
 def test_the_pipeline_is_trained_on_codes_and_loads(tmp_path, monkeypatch, name, family, model, steps):
     codec = SoundVQ(**SMALL)
@@ -100,7 +100,7 @@ def test_the_pipeline_is_trained_on_codes_and_loads(tmp_path, monkeypatch, name,
     monkeypatch.setattr(pipeline, "load", lambda name, *more: codec if name == "tiny" else load(name, *more))
     transformer = {"size": 16, "layers": 1, "heads": 2, "hidden_size": 16}
     recipe = dataclasses.replace(
-        recipes.RECIPES[name], tokenizer="tiny", transformer=transformer, batch=4,
+        recipes.RECIPES[name], tokenizer="tiny", start_from=None, transformer=transformer, batch=4,
         budget=Budget(steps=3, log_steps=1),
     )  # fmt: skip
     monkeypatch.setitem(recipes.RECIPES, name, recipe)
