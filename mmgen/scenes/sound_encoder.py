@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import torch
@@ -62,7 +61,7 @@ class SoundSceneEncoder(FieldEncoder):
 
     def ids(self, scenes: Sequence[SoundScene]) -> Tensor:
         """The fields of frames as rows of the embedding table: int64 [B, P, fields]."""
-        return torch.stack([self._ids(scene) for scene in scenes])
+        return torch.tensor([[self._row(frame) for frame in self.values(scene)] for scene in scenes])
 
     def null_ids(self, batch: int) -> Tensor:
         """The fields of "no caption": int64 [batch, P, fields]."""
@@ -72,9 +71,8 @@ class SoundSceneEncoder(FieldEncoder):
         """Embeddings [B, P, C] of field ids [B, P, fields]: the sum of each frame's."""
         return super().forward(ids).sum(-2)
 
-    @functools.lru_cache(4096)  # noqa: B019 (an encoder lives as long as its pipeline)
-    def _ids(self, scene: SoundScene) -> Tensor:
-        return torch.tensor([list(map(dict.__getitem__, self._rows, frame)) for frame in self.values(scene)])
+    def _row(self, frame: tuple) -> list[int]:
+        return list(map(dict.__getitem__, self._rows, frame))
 
 
 def _three(keys: tuple[int, ...]) -> tuple[int | None, ...]:

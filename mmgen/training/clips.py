@@ -11,7 +11,7 @@ from torch import Tensor
 from mmgen.scenes.motion import MovingScene
 from mmgen.scenes.motion_encoder import MovingSceneEncoder
 from mmgen.scenes.motion_render import FRAMES, render_clip, sample_moving_scene
-from mmgen.scenes.render import is_held_out
+from mmgen.scenes.render import draw_scenes
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
 
 
@@ -34,11 +34,7 @@ def draw_clips(
         Scenes, and clips [count, 3, frames, 64, 64] in [-1, 1].
     """
     generator = np.random.default_rng(seed)
-    scenes: list[MovingScene] = []
-    while len(scenes) < count:
-        scene = sample_moving_scene(generator, objects, pairs)
-        if is_held_out(scene) == held_out:
-            scenes.append(scene)
+    scenes = draw_scenes(lambda: sample_moving_scene(generator, objects, pairs), count, held_out)
     return scenes, to_videos([render_clip(scene, generator, frames) for scene in scenes])
 
 

@@ -17,7 +17,7 @@ from mmgen.evaluation.features import PLACES, WEIGHTS_PATH, Answers, SceneFeatur
 from mmgen.evaluation.recognition import Found
 from mmgen.scenes.grammar import BACKGROUNDS, COUNTS, POSITIONS, SIZES, Scene
 from mmgen.scenes.objects import CHARACTERS
-from mmgen.scenes.render import IMAGE_SIZE, OBJECT_PIXELS, UNIT, is_held_out, place, render, sample_scene
+from mmgen.scenes.render import IMAGE_SIZE, OBJECT_PIXELS, UNIT, draw_scenes, place, render, sample_scene
 from mmgen.training.loop import Budget, fit
 from mmgen.training.pictures import to_images
 from mmgen.training.recipe import Recipe
@@ -108,15 +108,13 @@ def draw_answered(seed: tuple[int, ...], count: int, held_out: bool = False) -> 
     pictures: list[np.ndarray] = []
     answers: list[Answers] = []
     covers: list[Tensor] = []
-    while len(pictures) < count:
-        scene = sample_scene(generator, _OBJECTS)
-        if is_held_out(scene) == held_out:
-            # Rendering draws the places first: the same seed says where they are.
-            places = (*seed, 1 + len(pictures))  # numpy takes a 0 at the end for nothing
-            pictures.append(render(scene, np.random.default_rng(places)))
-            placed = place(scene, np.random.default_rng(places))
-            answers.append(true_answers(scene, placed))
-            covers.append(covering(placed))
+    for number, scene in enumerate(draw_scenes(lambda: sample_scene(generator, _OBJECTS), count, held_out)):
+        # Rendering draws the places first: the same seed says where they are.
+        places = (*seed, 1 + number)  # numpy takes a 0 at the end for nothing
+        pictures.append(render(scene, np.random.default_rng(places)))
+        placed = place(scene, np.random.default_rng(places))
+        answers.append(true_answers(scene, placed))
+        covers.append(covering(placed))
     true = Answers(*(torch.stack(parts) for parts in zip(*answers, strict=True)))
     return to_images(pictures), true, torch.stack(covers)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.grammar import Scene
-from mmgen.scenes.render import is_held_out, render, sample_scene
+from mmgen.scenes.render import draw_scenes, render, sample_scene
 from mmgen.tokenizers.patch_vq import PatchVQ
 
 
@@ -27,11 +27,7 @@ def draw_batch(
         Scenes, and pictures [count, 3, 64, 64] in [-1, 1].
     """
     generator = np.random.default_rng(seed)
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        scene = sample_scene(generator, objects)
-        if is_held_out(scene) == held_out:
-            scenes.append(scene)
+    scenes = draw_scenes(lambda: sample_scene(generator, objects), count, held_out)
     return scenes, to_images([render(scene, generator) for scene in scenes])
 
 
