@@ -81,9 +81,15 @@ class SoundVQ(SoundCodec):
 
     def dequantise(self, codes: Tensor) -> Tensor:
         """The magnitudes [..., F] of the spectra that codes int64 [..., K] stand for."""
-        parts = [vectors[own] for vectors, own in zip(self.vectors, codes.unbind(-1), strict=True)]
-        logarithms = torch.stack(parts).sum(0) @ self.basis + self.mean
-        return logarithms.float().expm1().clamp(min=0) * _FLOOR * self._loudness
+        return self.magnitudes(self.vectors_of(codes) @ self.basis)
+
+    def vectors_of(self, codes: Tensor) -> Tensor:
+        """Projected spectra [..., D]: the sum of the vectors of codes int64 [..., K]."""
+        return sum(vectors[own] for vectors, own in zip(self.vectors, codes.unbind(-1), strict=True))  # type: ignore[return-value]
+
+    def magnitudes(self, spectra: Tensor) -> Tensor:
+        """The magnitudes of logarithmic spectra [..., F] without their mean."""
+        return (spectra + self.mean).float().expm1().clamp(min=0) * (_FLOOR * self._loudness)
 
     def streaming(self) -> SoundVQStream:
         """Decodes codes as they come; see `SoundVQStream`."""
@@ -122,57 +128,63 @@ class SoundVQStream:
     def __init__(self, codec: SoundVQ) -> None:
         self.codec = codec
         self._phases: Tensor | None = None
-        self._unfinished: Tensor
+        self._windows: Tensor
+        """The last windows that reach behind their own frame: [B, 3, samples of a window]."""
         self._early = _BEFORE
         """Blocks to drop: the windows of the first frames begin before the recording does."""
 
     @torch.no_grad()
     def push(self, codes: Tensor, last: bool = False) -> Tensor:
         """See `SoundStream`."""
-        codec, first = self.codec, self._phases is None
-        codec.check(codes, None if first else len(self._unfinished))
-        if first:
+        codec, reach = self.codec, _OVERLAP - 1
+        codec.check(codes, None if self._phases is None else len(self._phases))
+        if self._phases is None:
             self._phases = torch.zeros(len(codes), codec.basis.shape[1], device=codec.device)
-            self._unfinished = torch.zeros(len(codes), _OVERLAP * codec.hop, device=codec.device)
-        # Frame by frame: with more of them at once, sums come in another order, and so do their last bits.
-        blocks = [self._next(codec.dequantise(own)) for own in codes.to(codec.device).unbind(-1)]
+            self._windows = torch.zeros(len(codes), reach, _OVERLAP * codec.hop, device=codec.device)
+        windows = torch.cat((self._windows, self._next(codes.to(codec.device))), dim=1)
         if last:
-            blocks += [self._finished() for _ in range(_BEFORE)]
-        early = min(self._early, len(blocks))
+            windows = pad(windows, (0, 0, 0, _BEFORE))
+        self._windows = windows[:, -reach:]
+        parts, count = windows.unflatten(-1, (_OVERLAP, -1)), windows.shape[1] - reach
+        blocks = parts[:, :count, reach]
+        for later in range(1, _OVERLAP):
+            blocks = blocks + parts[:, later : later + count, reach - later]
+        early = min(self._early, count)
         self._early -= early
-        return torch.cat([self._unfinished[:, :0], *blocks[early:]], dim=-1)[:, None]
+        return blocks[:, early:].flatten(1)[:, None]
 
-    def _next(self, magnitudes: Tensor) -> Tensor:
-        """Adds a frame, and returns the samples [B, hop] that no later one changes."""
-        assert self._phases is not None
-        self._phases = _follow(self._phases, magnitudes, self.codec.hop)
-        middle = torch.fft.irfft(torch.polar(magnitudes, self._phases), _OVERLAP * self.codec.hop)
-        window = self.codec._window(magnitudes.device) / 1.5  # four squared windows are 1.5
-        self._unfinished = self._unfinished + middle.roll(middle.shape[-1] // 2, -1) * window
-        return self._finished()
+    def _next(self, codes: Tensor) -> Tensor:
+        """The windows [B, T, samples of a window] of the next frames, whose phases go on from those before."""
+        codec = self.codec
+        # Products and transforms are frame by frame: with more of them at once, sums come in another order, and so do
+        # their last bits.
+        frames = [own @ codec.basis for own in codec.vectors_of(codes.mT).unbind(1)]
+        magnitudes = codec.magnitudes(torch.stack(frames, dim=1))
+        phases = []
+        for advance, peak in zip(*(part.unbind(1) for part in _tones(magnitudes, codec.hop)), strict=True):
+            self._phases = (self._phases + advance).gather(-1, peak).remainder(2 * math.pi)
+            phases.append(self._phases)
+        spectra = torch.polar(magnitudes, torch.stack(phases, dim=1))
+        size = _OVERLAP * codec.hop
+        middles = torch.stack([torch.fft.irfft(own, size) for own in spectra.unbind(1)], dim=1)
+        return middles.roll(size // 2, -1) * (codec._window(codes.device) / 1.5)  # four squared windows are 1.5
 
-    def _finished(self) -> Tensor:
-        hop = self.codec.hop
-        done, self._unfinished = self._unfinished[:, :hop], pad(self._unfinished[:, hop:], (0, hop))
-        return done
 
-
-def _follow(phases: Tensor, magnitudes: Tensor, hop: int) -> Tensor:
-    """Phases [B, F] in the middle of a frame, from those of the frame before and its magnitudes [B, F]."""
+def _tones(magnitudes: Tensor, hop: int) -> tuple[Tensor, Tensor]:
+    """How far phases turn from frame to frame, and the peak whose phase each bin has: of magnitudes, all [..., F]."""
     size = 2 * (magnitudes.shape[-1] - 1)
     level = magnitudes.clamp(min=1e-9).log()
     edges = pad(level, (1, 1), value=-30.0)
-    left, right = edges[:, :-2], edges[:, 2:]
+    left, right = edges[..., :-2], edges[..., 2:]
     peaks = (level > left) & (level >= right)
     # A parabola through a peak and its neighbours has its top so many bins beside it.
     aside = (0.5 * (left - right) / (left - 2 * level + right).clamp(max=-1e-6)).clamp(-0.5, 0.5)
     bins = torch.arange(magnitudes.shape[-1], device=magnitudes.device)
-    advanced = phases + 2 * math.pi * hop / size * (bins + aside)
-    return advanced.gather(-1, _nearest_peak(peaks, bins)).remainder(2 * math.pi)
+    return 2 * math.pi * hop / size * (bins + aside), _nearest_peak(peaks, bins)
 
 
 def _nearest_peak(peaks: Tensor, bins: Tensor) -> Tensor:
-    """The bin of the peak that each bin is nearest to: int64 [B, F]; where there is none, its own."""
+    """The bin of the peak that each bin is nearest to: int64 [..., F]; where there is none, its own."""
     far = 4 * len(bins)
     before = torch.where(peaks, bins, -far).cummax(-1).values
     behind = torch.where(peaks, bins, far).flip(-1).cummin(-1).values.flip(-1)
