@@ -41,7 +41,7 @@ def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
         UnknownNameError: there is no such pipeline.
         WeightsError: its files are missing or damaged, or of no family that is known.
     """
-    from mmgen.pipelines.pipeline import load as load_pipeline
+    from mmgen.pipelines.loading import load as load_pipeline
 
     return load_pipeline(name, dtype, **components)
 

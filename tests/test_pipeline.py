@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import mmgen
 from mmgen import catalog, decoding
 from mmgen.errors import MmgenError, OptionError, PromptError, SizeError, UnknownNameError, WeightsError
-from mmgen.pipelines.pipeline import choose_seeds
+from mmgen.pipelines.seeds import choose_seeds
 from mmgen.pipelines.text_to_image import TextToImagePipeline
 from mmgen.scenes.objects import CHARACTERS
 

@@ -108,7 +108,7 @@ def companions(small_pipeline, monkeypatch):
         recipe = recipes.RECIPES[name]
         companions[name] = dataclasses.replace(recipe, budget=budget, batch=2, pictures=1)
     monkeypatch.setattr(recipes, "RECIPES", companions)
-    monkeypatch.setattr("mmgen.pipelines.pipeline.load", lambda name, **components: {"emoji-64": small_pipeline}[name])
+    monkeypatch.setattr("mmgen.pipelines.loading.load", lambda name, **components: {"emoji-64": small_pipeline}[name])
 
 
 @pytest.mark.parametrize("name, kind", [("emoji-64-draft", RasterTransformer), ("emoji-64-heads", TokenHeads)])

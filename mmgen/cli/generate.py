@@ -194,7 +194,7 @@ def plan(lines: list[Line], seed: int, count: int) -> list[Request]:
     Raises:
         OptionError: a seed is out of range.
     """
-    from mmgen.pipelines.pipeline import choose_seeds
+    from mmgen.pipelines.seeds import choose_seeds
 
     seeds = choose_seeds(seed, None, len(lines), count)
     repeated = [line for line in lines for _ in range(count)]

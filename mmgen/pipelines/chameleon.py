@@ -16,7 +16,8 @@ from mmgen.checkpoints.text_tokenizers import read_text
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import PromptError, SizeError, WeightsError
 from mmgen.layout import RasterLayout
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.raster import RasterPipeline
 from mmgen.tokenizers.vqgan import VQGAN
 
 BEGIN_OF_IMAGE = "<racm3:break>"

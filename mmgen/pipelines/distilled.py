@@ -13,7 +13,8 @@ from mmgen.backbones.next_scale import NextScaleTransformer
 from mmgen.decoding import students
 from mmgen.decoding.scales.decoder import ScaleDecoder
 from mmgen.decoding.students.distilled import Distilled
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.raster import RasterPipeline
 from mmgen.pipelines.var import VARPipeline
 from mmgen.sessions.distilled import DistilledSession
 from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ

@@ -16,7 +16,8 @@ from mmgen.checkpoints.text_tokenizers import read_line
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, PromptError, SizeError
 from mmgen.layout import RasterLayout
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.raster import RasterPipeline
 from mmgen.tokenizers.emu3_vq import Emu3VQ
 
 BEGIN_OF_TEXT, BEGIN_OF_IMAGE, BEGIN_OF_CODES = "<|extra_203|>", "<|image start|>", "<|image token|>"

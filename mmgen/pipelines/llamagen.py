@@ -16,7 +16,8 @@ from mmgen.backbones.llamagen import LlamaGenTransformer
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import MissingDependencyError, PromptError
 from mmgen.layout import RasterLayout
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.raster import RasterPipeline
 from mmgen.tokenizers.vqgan import VQGAN
 
 

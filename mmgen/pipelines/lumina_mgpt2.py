@@ -16,7 +16,7 @@ from torch import Tensor
 from mmgen.errors import OptionError, SizeError
 from mmgen.layout import RasterLayout
 from mmgen.pipelines.chameleon import INSTRUCTION, SIZE_STEP, ChameleonPipeline, Conditions
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 
 PAIRS = {
     "depth-pair": "depth map",

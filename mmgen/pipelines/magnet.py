@@ -16,8 +16,8 @@ from mmgen.codebook_layout import CodebookLayout
 from mmgen.decoding import planes, spans
 from mmgen.decoding.spans.decoder import SpanDecoder
 from mmgen.errors import OptionError
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.musicgen import MusicGenPipeline
-from mmgen.pipelines.raster import Drawing
 from mmgen.pipelines.sound import SoundPipeline
 from mmgen.pipelines.sound_drawing import SoundDrawing
 from mmgen.pipelines.sound_windows import in_turn, windows, windows_around

@@ -16,7 +16,7 @@ from mmgen.checkpoints.text_tokenizers import read_text
 from mmgen.codebook_layout import CodebookLayout
 from mmgen.decoding.planes.decoder import PlaneDecoder
 from mmgen.errors import PromptError
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.sound import SoundPipeline
 from mmgen.sessions.codebooks import CodebookSession
 from mmgen.tokenizers.sound_codecs import EnCodec

@@ -10,8 +10,8 @@ from torch import Tensor
 from mmgen.backbones.musicgen import MusicGenMelodyTransformer
 from mmgen.errors import OptionError
 from mmgen.media.chroma import melody
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.musicgen import MusicGenPipeline
-from mmgen.pipelines.raster import Drawing
 from mmgen.pipelines.recording import recording
 from mmgen.pipelines.sound import SoundPipeline
 from mmgen.pipelines.sound_drawing import SoundDrawing

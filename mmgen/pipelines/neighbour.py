@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from mmgen.backbones.neighbour import NeighbourTransformer
 from mmgen.decoding import planes
 from mmgen.decoding.planes.decoder import PlaneDecoder
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.llamagen import LlamaGenPipeline
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.raster import RasterPipeline
 from mmgen.sessions.planes import NeighbourSession
 from mmgen.tokenizers.vqgan import VQGAN
 

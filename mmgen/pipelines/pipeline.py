@@ -1,11 +1,9 @@
-"""What all pipelines share: loading, saving, and the checks every call makes."""
+"""What all pipelines share: their components, in folders and out of them."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,47 +12,11 @@ from diffusers import DiffusionPipeline, ModelMixin
 
 from mmgen import catalog, decoding
 from mmgen.cache import CACHE_BITS
-from mmgen.checkpoints import hub, published
 from mmgen.checkpoints.folder import load_model
 from mmgen.checkpoints.text_encoders import load_t5
 from mmgen.decoding.decoder import Decoder
 from mmgen.errors import OptionError, UnknownNameError, WeightsError
 from mmgen.quantisation import is_quantised, plain_tensors, quantise
-from mmgen.rng import MAXIMUM_SEED
-
-PIPELINES = {
-    "TextToImagePipeline": "mmgen.pipelines.text_to_image",
-    "LlamaGenPipeline": "mmgen.pipelines.llamagen",
-    "NeighbourPipeline": "mmgen.pipelines.neighbour",
-    "NeighbourVideoPipeline": "mmgen.pipelines.nar_video",
-    "JanusPipeline": "mmgen.pipelines.janus",
-    "Emu3Pipeline": "mmgen.pipelines.emu3",
-    "ChameleonPipeline": "mmgen.pipelines.chameleon",
-    "LuminaMGPT2Pipeline": "mmgen.pipelines.lumina_mgpt2",
-    "VARPipeline": "mmgen.pipelines.var",
-    "DistilledPipeline": "mmgen.pipelines.distilled",
-    "MusicGenPipeline": "mmgen.pipelines.musicgen",
-    "MusicGenMelodyPipeline": "mmgen.pipelines.musicgen_melody",
-    "MagnetPipeline": "mmgen.pipelines.magnet",
-    "AudioGenPipeline": "mmgen.pipelines.audiogen",
-    "TextToImageDistilledPipeline": "mmgen.pipelines.text_to_image_distilled",
-    "TextToImageScalesPipeline": "mmgen.pipelines.text_to_image_scales",
-    "TextToVideoPipeline": "mmgen.pipelines.text_to_video",
-    "TextToVideoNeighbourPipeline": "mmgen.pipelines.text_to_video",
-    "TextToVideoFramesPipeline": "mmgen.pipelines.text_to_video_frames",
-    "TextToSoundPipeline": "mmgen.pipelines.text_to_sound",
-    "TextToSoundMaskedPipeline": "mmgen.pipelines.text_to_sound",
-}
-"""Modules of the pipeline classes that a `model_index.json` may name."""
-
-TOKENIZERS = {
-    "PatchVQ": "mmgen.tokenizers.patch_vq",
-    "PatchPyramid": "mmgen.tokenizers.patch_pyramid",
-    "CausalPatchVQ": "mmgen.tokenizers.causal_patches",
-    "SoundVQ": "mmgen.tokenizers.sound_vq",
-}
-"""Modules of the classes of shipped tokenizers."""
-
 
 _DIGESTED_WHOLE = 2**22
 """Tensors of up to so many elements enter the revision whole; gigabytes would take longer than a picture."""
@@ -213,90 +175,6 @@ class Pipeline(DiffusionPipeline):
             raise UnknownNameError("decoder class", config.get("_class_name"), kinds)
         options = {key: value for key, value in config.items() if not key.startswith("_")}
         return cls.algorithms.make(kind.name, **options)
-
-
-def load(name: str, dtype: torch.dtype | None = None, **components: Any) -> Any:
-    """Loads a pipeline or tokenizer; see `mmgen.load`."""
-    if name in catalog.tokenizers():
-        return _load_tokenizer(catalog.tokenizers()[name], dtype)
-    path = locate(name)
-    if not (path / "model_index.json").is_file():
-        return published.load(path, dtype, **components)
-    return pipeline_class(path).from_pretrained(path, dtype, **components)
-
-
-def pipeline_class(folder: Path) -> type[Pipeline]:
-    """The class a folder of ours names.
-
-    Raises:
-        UnknownNameError: it names none of ours.
-        WeightsError: its index cannot be read.
-    """
-    kind = catalog.read_json(folder / "model_index.json").get("_class_name")
-    if kind not in PIPELINES:
-        raise UnknownNameError("pipeline class", kind, PIPELINES)
-    return getattr(importlib.import_module(PIPELINES[kind]), kind)
-
-
-def _load_tokenizer(folder: Path, dtype: torch.dtype | None) -> Any:
-    kind = catalog.read_json(folder / "config.json").get("_class_name")
-    if kind not in TOKENIZERS:
-        raise UnknownNameError("tokenizer class", kind, TOKENIZERS)
-    return load_model(getattr(importlib.import_module(TOKENIZERS[kind]), kind), folder, dtype)
-
-
-def locate(name: str | Path) -> Path:
-    """Where a pipeline lies: a shipped name, a path of this machine, or a repository of the Hugging Face Hub.
-
-    Raises:
-        UnknownNameError: a plain name that is not shipped.
-        WeightsError: the repository cannot be had.
-    """
-    name = str(name)
-    if name in catalog.pipelines() or not ("/" in name or Path(name).exists()):
-        return catalog.find(name)
-    return hub.locate(name)
-
-
-def choose_seeds(
-    seed: int | Sequence[int] | None,
-    generator: torch.Generator | Sequence[torch.Generator] | None,
-    prompts: int,
-    per_prompt: int,
-) -> list[int]:
-    """One seed for each item.
-
-    A number is the seed of every prompt's first item, and the next items count up from it. A list has a
-    seed for each prompt, counted up likewise, or one for each item. A generator (or a list with one for
-    each item) draws them; without any, they are random.
-
-    Raises:
-        OptionError: a list of another length, or a seed out of range.
-    """
-    items = prompts * per_prompt
-    if generator is not None:
-        generators = [generator] * items if isinstance(generator, torch.Generator) else list(generator)
-        if len(generators) != items:
-            raise OptionError("generator", f"{len(generators)} generators", f"one, or {items}: one for each item")
-        return [int(torch.randint(MAXIMUM_SEED, (), generator=g, device=g.device)) for g in generators]
-    if seed is None:
-        return [secrets.randbelow(2**32) for _ in range(items)]
-    if isinstance(seed, int) and not isinstance(seed, bool):
-        seeds = [seed] * prompts
-    elif isinstance(seed, Sequence) and not isinstance(seed, str):
-        seeds = list(seed)
-    else:
-        raise OptionError("seed", seed, "a whole number or a list of them")
-    if len(seeds) == items and per_prompt > 1 and len(seeds) != prompts:
-        chosen = seeds
-    elif len(seeds) == prompts:
-        chosen = [seed + i for seed in seeds for i in range(per_prompt)]
-    else:
-        raise OptionError("seed", f"{len(seeds)} seeds", f"one number, {prompts} (one a prompt) or {items}")
-    for value in chosen:
-        if type(value) is not int or not 0 <= value <= MAXIMUM_SEED:
-            raise OptionError("seed", value, f"a whole number from 0 to {MAXIMUM_SEED}")
-    return chosen
 
 
 def _component_folder(folder: Path, name: str, shared: dict[str, str]) -> Path:

@@ -13,7 +13,8 @@ from mmgen.decoding import scales
 from mmgen.decoding.scales.decoder import ScaleDecoder
 from mmgen.errors import OptionError, SizeError
 from mmgen.layout import ScaleLayout
-from mmgen.pipelines.raster import Drawing, RasterPipeline, to_pictures
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.raster import RasterPipeline, to_pictures
 
 
 class ScalesPipeline(RasterPipeline):

@@ -17,19 +17,16 @@ from mmgen.decoding import planes
 from mmgen.decoding.decoder import Generation
 from mmgen.decoding.planes.decoder import PlaneDecoder
 from mmgen.errors import OptionError
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.drawing_pipeline import DrawingPipeline
 from mmgen.pipelines.given_sound import begun, check_known, duration_of, interval_of, only_one, with_interval
 from mmgen.pipelines.output import AudioOutput, Statistics
-from mmgen.pipelines.pipeline import Pipeline
-from mmgen.pipelines.raster import Drawing, RasterPipeline
 from mmgen.pipelines.sound_drawing import SoundDrawing
 from mmgen.pipelines.sound_stream import pieces
 from mmgen.pipelines.sound_windows import by_window, windows
-from mmgen.sampling import Sampling
-
-OUTPUT_TYPES = ("np", "pt", "latent")
 
 
-class SoundPipeline(RasterPipeline):
+class SoundPipeline(DrawingPipeline):
     """Base of the pipelines that write sound: how long it is, what it begins with, and how it is heard.
 
     `duration` is the length of the whole recording in seconds, and `continue_from` what it begins with: a file, or
@@ -40,10 +37,11 @@ class SoundPipeline(RasterPipeline):
     Inside, new sound is faded in and out over a frame. A model that writes in order hears only what stands before.
 
     A family says how prompts are read (`read`), in which order codes are written (`order`), and opens the session
-    (`session`). Components are those of `RasterPipeline`; the tokenizer is a codec of sound.
+    (`session`). Components are those of `DrawingPipeline`; the tokenizer is a codec of sound.
     """
 
     medium = "audio"
+    output_types = ("np", "pt", "latent")
     algorithms: ClassVar[Any] = planes
     decoder_type = PlaneDecoder
     backbones = ("transformer",)
@@ -62,12 +60,19 @@ class SoundPipeline(RasterPipeline):
     _known_codebooks: Codebooks | None = None
 
     def __init__(self, sampling: Mapping[str, Any] | None = None, **components: Any) -> None:
-        Pipeline.__init__(self)
-        _check_codes(**components)
-        components["tokenizer"].float()  # with 16 bits there would be noise in the sound
-        self.register_modules(**components)
-        self.register_to_config(sampling=Sampling(**(sampling or {})).to_dict())
-        self._interrupt = False
+        super().__init__(sampling, **components)
+        self.tokenizer.float()  # with 16 bits there would be noise in the sound
+
+    def check_components(self, tokenizer: Any, transformer: Any, **others: Any) -> None:  # type: ignore[override]
+        """Refuses a codec of other codes than the transformer's.
+
+        Raises:
+            OptionError: the codec has other codes.
+        """
+        written = transformer.codebooks, transformer.vocabulary_size
+        if (tokenizer.codebooks, tokenizer.codebook_size) != written:
+            given = f"a codec of {tokenizer.codebooks} codebooks of {tokenizer.codebook_size} codes"
+            raise OptionError("tokenizer", given, f"{written[0]} of {written[1]}, as the transformer writes")
 
     @property
     def sampling_rate(self) -> int:
@@ -87,7 +92,7 @@ class SoundPipeline(RasterPipeline):
             prompt: one, or a list of them.
             num_waveforms_per_prompt: recordings of each prompt, 1 to 256.
             output_type: `np`, `pt`, or `latent` for codes.
-            settings: what else `RasterPipeline` takes: seed, decoder, guidance and so on, a recording for a picture;
+            settings: what else `DrawingPipeline` takes: seed, decoder, guidance and so on, a recording for a picture;
                 `known` codes are int64 [B, K, T] or [1, K, T], -1 where free. And the conditions: `duration`,
                 `continue_from`, `recording`, `interval`, and those of the family.
 
@@ -101,8 +106,6 @@ class SoundPipeline(RasterPipeline):
             OutputError: the file that it is to begin with, or to write anew, cannot be read.
             UnknownNameError: no such decoder.
         """
-        if output_type not in OUTPUT_TYPES:
-            raise OptionError("output_type", output_type, f"one of {', '.join(OUTPUT_TYPES)}")
         if type(num_waveforms_per_prompt) is not int or not 1 <= num_waveforms_per_prompt <= 256:
             raise OptionError("num_waveforms_per_prompt", num_waveforms_per_prompt, "a whole number from 1 to 256")
         settings.setdefault("num_images_per_prompt", num_waveforms_per_prompt)
@@ -214,11 +217,3 @@ class SoundPipeline(RasterPipeline):
             return layout.known().expand(batch, -1)
         check_known(self.tokenizer, known, batch, layout.frames)
         return layout.known(known).expand(batch, -1)
-
-
-def _check_codes(tokenizer: Any, transformer: Any, **others: Any) -> None:
-    """Refuses a codec of other codes than the transformer's."""
-    written = transformer.codebooks, transformer.vocabulary_size
-    if (tokenizer.codebooks, tokenizer.codebook_size) != written:
-        given = f"a codec of {tokenizer.codebooks} codebooks of {tokenizer.codebook_size} codes"
-        raise OptionError("tokenizer", given, f"{written[0]} of {written[1]}, as the transformer writes")

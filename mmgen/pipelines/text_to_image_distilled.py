@@ -12,7 +12,8 @@ from mmgen.backbones.captioned_student import CaptionedStudent
 from mmgen.decoding import students
 from mmgen.decoding.scales.decoder import ScaleDecoder
 from mmgen.decoding.students.distilled import Distilled
-from mmgen.pipelines.raster import Drawing, RasterPipeline
+from mmgen.pipelines.drawing import Drawing
+from mmgen.pipelines.raster import RasterPipeline
 from mmgen.pipelines.text_to_image_scales import TextToImageScalesPipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.sessions.distilled import CaptionedStudentSession

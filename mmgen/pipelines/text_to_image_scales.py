@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base
 
 from mmgen.backbones.captioned_scales import CaptionedScaleTransformer
 from mmgen.decoding.scales.decoder import ScaleDecoder
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.scales import ScalesPipeline
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.grammar import Scene

@@ -15,7 +15,7 @@ from mmgen.decoding import spans
 from mmgen.decoding.decoder import Decoder
 from mmgen.decoding.spans.decoder import SpanDecoder
 from mmgen.errors import OptionError
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.sound import SoundPipeline
 from mmgen.scenes.score import SECONDS
 from mmgen.scenes.sound import SoundScene

@@ -13,7 +13,7 @@ from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding import planes
 from mmgen.decoding.decoder import Decoder
 from mmgen.decoding.planes.decoder import PlaneDecoder
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.video import VideoPipeline
 from mmgen.scenes.motion import MovingScene
 from mmgen.scenes.motion_encoder import MovingSceneEncoder

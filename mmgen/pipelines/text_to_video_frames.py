@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base
 from mmgen.backbones.masked_frames import MaskedFrameTransformer
 from mmgen.decoding import frames
 from mmgen.decoding.frames.decoder import FrameDecoder
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.text_to_video import TextToVideoPipeline
 from mmgen.pipelines.video import VideoPipeline
 from mmgen.scenes.motion_encoder import MovingSceneEncoder

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base
 from mmgen.backbones.next_scale import NextScaleTransformer
 from mmgen.decoding.scales.decoder import ScaleDecoder
 from mmgen.errors import PromptError
-from mmgen.pipelines.raster import Drawing
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.scales import ScalesPipeline
 from mmgen.sessions.scales import ScaleSession
 from mmgen.tokenizers.multi_scale_vq import MultiScaleVQ

@@ -17,8 +17,9 @@ from torch.nn.functional import interpolate
 from mmgen.errors import OptionError, SizeError
 from mmgen.layout import VideoLayout
 from mmgen.media import read_frames
+from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.output import Statistics, VideoOutput
-from mmgen.pipelines.raster import Drawing, RasterPipeline, to_pictures
+from mmgen.pipelines.raster import RasterPipeline, to_pictures
 
 _CLIPS = "the path of a picture or clip, PIL pictures, an array [T, H, W, 3] or a tensor [T, 3, H, W]"
 

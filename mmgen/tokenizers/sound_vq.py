@@ -79,10 +79,6 @@ class SoundVQ(SoundCodec):
             rest = rest - vectors[codes[-1]]
         return torch.stack(codes, dim=-1)
 
-    def dequantise(self, codes: Tensor) -> Tensor:
-        """The magnitudes [..., F] of the spectra that codes int64 [..., K] stand for."""
-        return self.magnitudes(self.vectors_of(codes) @ self.basis)
-
     def vectors_of(self, codes: Tensor) -> Tensor:
         """Projected spectra [..., D]: the sum of the vectors of codes int64 [..., K]."""
         return sum(vectors[own] for vectors, own in zip(self.vectors, codes.unbind(-1), strict=True))  # type: ignore[return-value]

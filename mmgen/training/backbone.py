@@ -57,7 +57,7 @@ class DraftRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`, in float16; the last line logged says what was measured."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         pipe = load(self.pipeline, draft=None, heads=None).to(device)
         draft = first_blocks(pipe.transformer, self.layers)

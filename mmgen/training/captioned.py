@@ -48,7 +48,7 @@ class CaptionedRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         torch.manual_seed(0)
         tokenizer = load(self.tokenizer)

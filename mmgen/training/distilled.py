@@ -100,7 +100,7 @@ class DistilledRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`, the student in float16; the last line logged says what was measured."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         torch.manual_seed(0)
         teacher = load(self.pipeline, draft=None).to(device)

@@ -45,7 +45,7 @@ class HeadsRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`, in float16; the last line logged says what was measured."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         pipe = load(self.pipeline, draft=None, heads=None).to(device)
         torch.manual_seed(0)

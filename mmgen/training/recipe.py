@@ -45,7 +45,7 @@ class Recipe(ABC):
         """
         if self.start_from is None:
             return
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         pipe = load(self.start_from)
         for name, model in zip(self.trained, models, strict=True):

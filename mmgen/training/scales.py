@@ -55,7 +55,7 @@ class PyramidRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Fits and writes `destination`; the last line logged says what was measured."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         patches = load(self.patches)
         config = {name: value for name, value in patches.config.items() if not name.startswith("_")}
@@ -123,7 +123,7 @@ class ScalesRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`; the last line logged says what was measured."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         torch.manual_seed(0)
         tokenizer = load(self.tokenizer)
@@ -171,7 +171,7 @@ class SmallScalesRecipe(Recipe):
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
         """Trains and writes `destination`; the last line logged says what was measured."""
-        from mmgen.pipelines.pipeline import load
+        from mmgen.pipelines.loading import load
 
         torch.manual_seed(1)
         pipe = load(self.pipeline, draft=None).to(device)

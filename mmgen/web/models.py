@@ -11,7 +11,7 @@ from typing import Any
 from mmgen import catalog, decoding
 from mmgen.decoding import planes, scales
 from mmgen.decoding.decoder import Decoder
-from mmgen.pipelines.pipeline import pipeline_class
+from mmgen.pipelines.loading import pipeline_class
 from mmgen.sampling import Sampling
 from mmgen.scenes.encoder import FieldEncoder
 from mmgen.web import limits

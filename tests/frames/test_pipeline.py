@@ -105,7 +105,7 @@ def test_the_recipe_makes_a_pipeline_and_resumes(tmp_path, monkeypatch):
     write_model(tokenizer(), tmp_path / "tokenizer")
     small = {"size": 32, "layers": 1, "heads": 2, "hidden_size": 32}
     recipe = dataclasses.replace(recipes.RECIPES[name], tokenizer="tiny", transformer=small, batch=2)
-    monkeypatch.setattr("mmgen.pipelines.pipeline.load", lambda name: tokenizer())
+    monkeypatch.setattr("mmgen.pipelines.loading.load", lambda name: tokenizer())
     monkeypatch.setitem(recipes.RECIPES, name, recipe)
     lines: list[str] = []
     for steps in (2, 4):

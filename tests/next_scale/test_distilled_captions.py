@@ -19,7 +19,7 @@ from mmgen.decoding import scales, students
 from mmgen.decoding.scales.scale_wise import ScaleWise
 from mmgen.decoding.students.distilled import normal_noise
 from mmgen.errors import OptionError, PromptError, UnknownNameError
-from mmgen.pipelines import pipeline
+from mmgen.pipelines import loading
 from mmgen.pipelines.text_to_image_distilled import TextToImageDistilledPipeline
 from mmgen.pipelines.text_to_image_scales import TextToImageScalesPipeline
 from mmgen.rng import Rng
@@ -267,12 +267,12 @@ def test_training_makes_a_student_say_what_its_teacher_does(teacher, tmp_path):
 @pytest.fixture
 def small(monkeypatch):
     """The recipe, small enough for a test, of a small teacher of the shipped tokenizer."""
-    load = pipeline.load
+    load = loading.load
     tokenizer, encoder = load("emoji-scales"), random_weights(SceneEncoder(size=16), 1, 0.5)
     transformer = random_weights(CaptionedScaleTransformer(**shape(tokenizer), **SHAPE), 2, 0.3)
     decoder = scales.make("scale-wise", passes=8)
     teacher = TextToImageScalesPipeline(tokenizer, encoder, transformer, decoder, {"guidance": 1.25})
-    monkeypatch.setattr(pipeline, "load", lambda name, **given: teacher if name == "emoji-64-scales" else load(name))
+    monkeypatch.setattr(loading, "load", lambda name, **given: teacher if name == "emoji-64-scales" else load(name))
     changed = {
         "pairs": {2: 40, 3: 8}, "turns": (Turn(0, 2, 4), Turn(1, 3, 2)), "pictures": 2,
         "budget": Budget(steps=3, log_steps=1, save_seconds=0),

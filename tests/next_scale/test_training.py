@@ -16,7 +16,7 @@ from mmgen import catalog
 from mmgen.backbones.captioned_scales import CaptionedScaleTransformer
 from mmgen.checkpoints.folder import load_model
 from mmgen.errors import OptionError
-from mmgen.pipelines import pipeline
+from mmgen.pipelines import loading
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.training import recipes
 from mmgen.training.loop import Budget
@@ -28,13 +28,13 @@ SHAPE = {"size": 16, "layers": 1, "heads": 2, "hidden_size": 24}
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """The recipes, small enough for a test, on the folders that they make in `tmp_path`."""
-    shipped, load = catalog.tokenizers(), pipeline.load
+    shipped, load = catalog.tokenizers(), loading.load
     monkeypatch.setattr(catalog, "tokenizers", lambda: shipped | {"emoji-scales": tmp_path / "emoji-scales"})
 
     def load_made(name, *dtype, **given):
         return load(str(tmp_path / name) if name == "emoji-64-scales" else name, *dtype, **given)
 
-    monkeypatch.setattr(pipeline, "load", load_made)
+    monkeypatch.setattr(loading, "load", load_made)
     budget = Budget(steps=3, log_steps=1, save_seconds=0)
     changed = {
         "emoji-scales": {"pictures": 20, "measured": 4, "colours": 16, "sizes": (1, 2, 16), "budget": Budget(steps=2)},

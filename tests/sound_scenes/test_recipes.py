@@ -13,7 +13,7 @@ import mmgen
 from mmgen.backbones.sound import MaskedSoundTransformer, SoundTransformer
 from mmgen.checkpoints.folder import load_model
 from mmgen.evaluation.spectra import spectral_distance
-from mmgen.pipelines import pipeline
+from mmgen.pipelines import loading
 from mmgen.scenes.score import SECONDS
 from mmgen.tokenizers.sound_vq import SoundVQ
 from mmgen.training import recipes, sounds
@@ -96,8 +96,8 @@ def test_the_judge_resumes_and_writes_its_weights(tmp_path, small):
 def test_the_pipeline_is_trained_on_codes_and_loads(tmp_path, monkeypatch, name, family, model, steps):
     codec = SoundVQ(**SMALL)
     torch.nn.init.normal_(codec.vectors)
-    load = pipeline.load
-    monkeypatch.setattr(pipeline, "load", lambda name, *more: codec if name == "tiny" else load(name, *more))
+    load = loading.load
+    monkeypatch.setattr(loading, "load", lambda name, *more: codec if name == "tiny" else load(name, *more))
     transformer = {"size": 16, "layers": 1, "heads": 2, "hidden_size": 16}
     recipe = dataclasses.replace(
         recipes.RECIPES[name], tokenizer="tiny", start_from=None, transformer=transformer, batch=4,

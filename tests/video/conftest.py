@@ -14,7 +14,7 @@ from mmgen import decoding
 from mmgen.backbones.backbone import Prompt
 from mmgen.backbones.raster import RasterTransformer
 from mmgen.errors import PromptError
-from mmgen.pipelines import pipeline
+from mmgen.pipelines import loading
 from mmgen.pipelines.video import VideoPipeline
 
 
@@ -78,6 +78,6 @@ def letters() -> LettersPipeline:
 @pytest.fixture
 def folder(letters, tmp_path, monkeypatch):
     """The pipeline as a folder that commands take, in a module that `mmgen.load` knows."""
-    monkeypatch.setitem(pipeline.PIPELINES, "LettersPipeline", LettersPipeline.__module__)
+    monkeypatch.setitem(loading.PIPELINES, "LettersPipeline", LettersPipeline.__module__)
     letters.save_pretrained(tmp_path / "letters")
     return tmp_path / "letters"

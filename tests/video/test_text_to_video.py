@@ -121,7 +121,7 @@ def test_the_recipe_makes_a_pipeline_and_resumes(name, tmp_path, monkeypatch):
     recipe = recipes.RECIPES[name]
     small = {"size": 32, "layers": 1, "heads": 2, "hidden_size": 32}
     recipe = dataclasses.replace(recipe, tokenizer="tiny", transformer=small, batch=2)
-    monkeypatch.setattr("mmgen.pipelines.pipeline.load", lambda name: tokenizer())
+    monkeypatch.setattr("mmgen.pipelines.loading.load", lambda name: tokenizer())
     monkeypatch.setitem(recipes.RECIPES, name, recipe)
     lines: list[str] = []
     for steps in (2, 4):
