@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class CaptionedRecipe(Recipe):
     trained: ClassVar[tuple[str, ...]] = ("transformer", "text_encoder")
 
     def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
-        """Trains and writes `destination`."""
+        """Trains and writes `destination`; where the recipe measures, the last line logged says what was found."""
         from mmgen.pipelines.loading import load
 
         torch.manual_seed(0)
@@ -61,6 +62,9 @@ class CaptionedRecipe(Recipe):
         decoder = self.pipeline.algorithms.make(self.decoder, **self.decoder_options)
         pipe = self.pipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
         write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, self.dtype)
+        measured = self.measure(pipe)
+        if measured:
+            log(json.dumps(measured))
 
     @abstractmethod
     def new_transformer(self, tokenizer: Any, text_encoder: Any) -> Any:
@@ -69,6 +73,10 @@ class CaptionedRecipe(Recipe):
     @abstractmethod
     def trainer(self) -> Callable[..., None]:
         """What trains both in place, called as `mmgen.training.backbone.train_backbone`."""
+
+    def measure(self, pipe: Any) -> dict[str, Any]:
+        """What is logged of the pipeline that was made; nothing by default."""
+        return {}
 
 
 def fit_captioned(

@@ -10,6 +10,7 @@ import torch
 
 from mmgen.errors import OptionError, UnknownNameError
 from mmgen.pipelines.text_to_image import TextToImagePipeline
+from mmgen.pipelines.text_to_image_scales import TextToImageScalesPipeline
 from mmgen.pipelines.text_to_sound import TextToSoundMaskedPipeline, TextToSoundPipeline
 from mmgen.pipelines.text_to_video import TextToVideoNeighbourPipeline, TextToVideoPipeline
 from mmgen.pipelines.text_to_video_frames import TextToVideoFramesPipeline
@@ -21,8 +22,9 @@ from mmgen.training.frames import FramesRecipe
 from mmgen.training.heads import HeadsRecipe
 from mmgen.training.loop import Budget
 from mmgen.training.masked_sound import MaskedSoundRecipe
+from mmgen.training.pyramid import PyramidRecipe
 from mmgen.training.recipe import Recipe
-from mmgen.training.scales import PyramidRecipe, ScalesRecipe, SmallScalesRecipe
+from mmgen.training.scales import ScalesRecipe, SmallScalesRecipe
 from mmgen.training.sound import SoundRecipe
 from mmgen.training.sound_vq import SoundVQRecipe
 from mmgen.training.tokenizer import TokenizerRecipe
@@ -69,8 +71,10 @@ RECIPES: dict[str, Recipe] = {
     "emoji-64-scales": ScalesRecipe(
         folder="pipelines/emoji-64-scales",
         tokenizer="emoji-scales",
+        pipeline=TextToImageScalesPipeline,
         transformer={"size": 320, "layers": 4, "heads": 5, "hidden_size": 896},
         budget=Budget(steps=4200, learning_rate=4e-3, decay_from=0.45),
+        decoder="scale-wise",
         decoder_options={"passes": 3, "entropy": 2.0},
         sampling={"guidance": 2.0, "temperature": 0.5},
     ),

@@ -1,9 +1,9 @@
-"""Recipes of pictures that are written scale by scale: the tokenizer, the transformer and its small companion."""
+"""Recipes of pictures that are written scale by scale: the transformer and its small companion."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mmgen.backbones.captioned_scales import CaptionedScaleTransformer
-from mmgen.decoding import scales
 from mmgen.pipelines.text_to_image_scales import TextToImageScalesPipeline
 from mmgen.scenes.encoder import SceneEncoder
-from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.render import render
 from mmgen.tokenizers.patch_pyramid import PatchPyramid
-from mmgen.training.captioned import Forward, fit_captioned
-from mmgen.training.folders import write_model, write_pipeline
-from mmgen.training.k_means import centres_of, distinct
+from mmgen.training.captioned import CaptionedRecipe, Forward, fit_captioned
+from mmgen.training.folders import write_model
 from mmgen.training.loop import Budget
 from mmgen.training.pictures import draw_batch, to_images
 from mmgen.training.recipe import Recipe
@@ -34,116 +31,28 @@ _NEAR = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class PyramidRecipe(Recipe):
-    """Makes the tokenizer of scales: fits the colours of its coarse scales to scenes; the patches are shipped.
-
-    A step of its budget is an iteration of k-means.
-
-    Attributes:
-        patches: name of the tokenizer of patches.
-        sizes: codes of a side, for every scale.
-        colours: how many all scales but the last have.
-        pictures: scenes the colours are fitted to.
-        measured: held-out scenes they are measured on.
-    """
-
-    patches: str
-    sizes: tuple[int, ...]
-    colours: int
-    pictures: int = 4000
-    measured: int = 400
-
-    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
-        """Fits and writes `destination`; the last line logged says what was measured."""
-        from mmgen.pipelines.loading import load
-
-        patches = load(self.patches)
-        config = {name: value for name, value in patches.config.items() if not name.startswith("_")}
-        tokenizer = PatchPyramid(self.sizes, self.colours, config)
-        tokenizer.patch_vq.load_state_dict(patches.state_dict())
-        objects = tuple(CHARACTERS)
-        fit_colours(tokenizer, objects, self.pictures, self.budget.steps)
-        write_model(tokenizer, destination)
-        log(json.dumps(measure_pyramid(tokenizer, objects, self.measured)))
-
-
-@torch.no_grad()
-def fit_colours(tokenizer: PatchPyramid, objects: Sequence[str], pictures: int, iterations: int, seed: int = 0) -> None:
-    """Sets the colours by k-means over the means of all cells of coarse scales.
-
-    Means, rounded to 256 steps, count by the square root of how often they occur, as patches do.
-    """
-    _, images = draw_batch((seed, 11), pictures, objects)
-    means = torch.cat([tokenizer.means(images, size).flatten(0, 2) for size in tokenizer.layout.sizes[:-1]])
-    colours, counts = distinct([means.mul(128).round().div(128)])
-    generator = torch.Generator().manual_seed(seed)
-    tokenizer.palette.data.copy_(centres_of(colours, counts.sqrt(), len(tokenizer.palette), iterations, generator))
-
-
-@torch.no_grad()
-def measure_pyramid(tokenizer: PatchPyramid, objects: Sequence[str], pictures: int) -> dict[str, Any]:
-    """Quality on held-out scenes.
-
-    Returns:
-        `psnr`: mean peak signal-to-noise ratio of a picture after each scale, in dB (range 2); `codes_used`: how many
-        codes occur at each scale.
-    """
-    _, images = draw_batch((3, 11), pictures, objects, held_out=True)
-    lines, psnr = tokenizer.encode(images), []
-    for end in tokenizer.layout.ends:
-        errors = (tokenizer.decode(lines[:, :end]) - images).square().flatten(1).mean(1) / 4
-        psnr.append(float((-10 * errors.log10()).mean()))
-    used = [len(codes.unique()) for codes in tokenizer.layout.unflatten(lines)]
-    return {"psnr": psnr, "codes_used": used}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScalesRecipe(Recipe):
-    """Makes a next-scale text-to-image pipeline on a shipped tokenizer, its weights in float16.
+class ScalesRecipe(CaptionedRecipe):
+    """Makes a next-scale text-to-image pipeline.
 
     A small companion that stands in its folder belongs to the text encoder before: remake it after it.
 
     Attributes:
-        tokenizer: name of the tokenizer.
-        transformer: configuration of `CaptionedScaleTransformer`, but for what the tokenizer decides.
-        decoder_options: options of the pipeline's decoder, `scale-wise`.
-        sampling: the pipeline's defaults.
-        batch: pictures of a step.
         pictures: held-out scenes it is measured on.
     """
 
-    tokenizer: str
-    transformer: dict
-    decoder_options: dict
-    sampling: dict
-    batch: int = 16
     pictures: int = 128
 
-    trained = ("transformer", "text_encoder")
+    def trainer(self) -> Callable[..., None]:
+        """What trains both in place: see `train_scales`."""
+        return train_scales
 
-    def run(self, destination: Path, work: Path, device: str, compile: bool, log: Callable[[str], None]) -> None:
-        """Trains and writes `destination`; the last line logged says what was measured."""
-        from mmgen.pipelines.loading import load
+    def new_transformer(self, tokenizer: PatchPyramid, text_encoder: SceneEncoder) -> CaptionedScaleTransformer:
+        """A transformer that knows nothing yet."""
+        return CaptionedScaleTransformer(**shape(tokenizer), **self.transformer)
 
-        torch.manual_seed(0)
-        tokenizer = load(self.tokenizer)
-        transformer = CaptionedScaleTransformer(**shape(tokenizer), **self.transformer).to(device)
-        text_encoder = SceneEncoder(size=self.transformer["size"]).to(device)
-        self.begin(transformer, text_encoder)
-        train_scales(
-            transformer,
-            text_encoder,
-            tokenizer,
-            self.budget,
-            work / "backbone.pt",
-            self.batch,
-            compile=compile,
-            log=log,
-        )
-        decoder = scales.make("scale-wise", **self.decoder_options)
-        pipe = TextToImageScalesPipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
-        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, torch.float16)
-        log(json.dumps({"losses": losses_of_scales(transformer, text_encoder, tokenizer, self.pictures)}))
+    def measure(self, pipe: TextToImageScalesPipeline) -> dict[str, Any]:
+        """The losses of each scale; see `losses_of_scales`."""
+        return {"losses": losses_of_scales(pipe.transformer, pipe.text_encoder, pipe.tokenizer, self.pictures)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +88,8 @@ class SmallScalesRecipe(Recipe):
         small = CaptionedScaleTransformer(**shape(pipe.tokenizer), **given, **self.transformer).to(device)
         self.begin(small)
         train_scales(
-            small, pipe.text_encoder, pipe.tokenizer, self.budget, work / "backbone.pt", self.batch,
-            seed=5, first=self.first, compile=compile, log=log,
+            small, pipe.text_encoder, pipe.tokenizer, self.budget, work / "backbone.pt", self.batch, compile, log,
+            seed=5, first=self.first,
         )  # fmt: skip
         write_model(small, destination, torch.float16)
         log(json.dumps({"losses": losses_of_scales(small, pipe.text_encoder, pipe.tokenizer, self.pictures)}))
@@ -204,11 +113,11 @@ def train_scales(
     budget: Budget,
     checkpoint: Path,
     batch: int = 16,
+    compile: bool = False,
+    log: Callable[[str], None] = print,
     seed: int = 4,
     unconditional: float = 0.1,
     first: int = 0,
-    compile: bool = False,
-    log: Callable[[str], None] = print,
 ) -> None:
     """Trains a transformer, and the text encoder with it unless that is frozen. No picture is seen twice.
 
@@ -216,10 +125,10 @@ def train_scales(
     tokens, for half. What coarse scales get wrong, finer ones cannot mend.
 
     Args:
+        compile: as for `fit_captioned`.
         seed: decides the pictures, together with the number of the step.
         unconditional: share of pictures whose caption is dropped, for classifier-free guidance, in whole pictures.
         first: the first scale whose tokens count in the loss.
-        compile: as for `fit_captioned`.
     """
     levels = tokenizer.layout.levels()
     weights = (levels >= first) / torch.tensor(tokenizer.layout.sizes)[levels]
