@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +17,10 @@ import torch
 from torch import Tensor
 
 from mmgen.catalog import read_json
+from mmgen.checkpoints.changed import changed
 from mmgen.checkpoints.folder import build, described, fill
 from mmgen.checkpoints.language_configs import chameleon, lumina_mgpt
 from mmgen.checkpoints.language_keys import from_chameleon, from_chameleon_official, from_interleaved, norms_per_head
-from mmgen.checkpoints.stored import Entry
 from mmgen.checkpoints.vqgan_keys import from_taming
 from mmgen.checkpoints.weights import Weights
 from mmgen.errors import MmgenError, WeightsError
@@ -201,50 +199,6 @@ def _marked(words: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
 
     mark_special(words.backend_tokenizer, list(filter(_NO_TEXT.fullmatch, words.get_added_vocab())))
     return words
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A tensor made of a published one when it is read.
-
-    Attributes:
-        entry: the published one.
-        change: what is done to it.
-    """
-
-    entry: Entry
-    change: Callable[[Tensor], Tensor]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of what is made."""
-        return tuple(self.change(torch.empty(self.entry.shape, device="meta")).shape)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type it is published in."""
-        return self.entry.dtype
-
-    def copy_to(self, target: Tensor) -> None:
-        """See `Entry`. Takes the memory of the published tensor beside that of the target."""
-        published = torch.empty(self.entry.shape, dtype=target.dtype)
-        self.entry.copy_to(published)
-        target.copy_(self.change(published))
-
-
-def changed(weights: Weights, change: Callable[[str, Tensor], Tensor]) -> Weights:
-    """The same tensors, with a change to some.
-
-    Args:
-        weights: the tensors.
-        change: what is done to a tensor of a name; those it returns as they are, are read as they were.
-    """
-    entries = dict(weights)
-    for name, entry in weights.items():
-        probe = torch.empty(entry.shape, device="meta")
-        if change(name, probe) is not probe:
-            entries[name] = Changed(entry, partial(change, name))
-    return Weights(weights.path, entries)
 
 
 def _tokenizer(given: Path | str | VQGAN, dtype: torch.dtype | None) -> VQGAN:

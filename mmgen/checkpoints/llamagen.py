@@ -16,7 +16,7 @@ import torch
 from mmgen.checkpoints.folder import Weightless, fill
 from mmgen.checkpoints.text_encoders import load_t5
 from mmgen.checkpoints.vqgan_keys import from_llamagen
-from mmgen.checkpoints.weights import PICKLES, Weights
+from mmgen.checkpoints.weights import Weights, file_beside
 from mmgen.errors import MmgenError, OptionError, WeightsError
 
 if TYPE_CHECKING:
@@ -198,11 +198,9 @@ def tokenizer_configuration(weights: Weights) -> dict[str, Any]:
 def _tokenizer(path: Path, given: Any, kind: str, dtype: torch.dtype | None) -> VQGAN:
     if given is not None:
         return load_tokenizer(Path(given), dtype) if isinstance(given, str | Path) else given
-    folder = path if path.is_dir() else path.parent
-    for stem in (f"vq_ds16_{kind}", "vq_ds16"):
-        for ending in (".safetensors", *PICKLES):
-            if (folder / f"{stem}{ending}").is_file():
-                return load_tokenizer(folder / f"{stem}{ending}", dtype)
+    file = file_beside(path, [f"vq_ds16_{kind}", "vq_ds16"])
+    if file is not None:
+        return load_tokenizer(file, dtype)
     raise WeightsError(path, "has no tokenizer beside it", f"give one: tokenizer=.../vq_ds16_{kind}.pt")
 
 

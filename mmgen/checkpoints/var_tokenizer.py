@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from mmgen.checkpoints.changed import Changed
 from mmgen.checkpoints.folder import Weightless, fill
 from mmgen.checkpoints.stored import Entry
 from mmgen.checkpoints.vqgan_keys import from_taming
-from mmgen.checkpoints.weights import PICKLES, Weights
+from mmgen.checkpoints.weights import Weights, file_beside
 from mmgen.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ def tokenizer_beside(
     """
     if given is not None:
         return load_tokenizer(Path(given), sizes, dtype) if isinstance(given, str | Path) else given
-    folder = path if path.is_dir() else path.parent
-    for ending in (".safetensors", *PICKLES):
-        if (folder / f"{TOKENIZER}{ending}").is_file():
-            return load_tokenizer(folder / f"{TOKENIZER}{ending}", sizes, dtype)
+    file = file_beside(path, [TOKENIZER])
+    if file is not None:
+        return load_tokenizer(file, sizes, dtype)
     raise WeightsError(path, "has no tokenizer beside it", f"give one: tokenizer=.../{TOKENIZER}.pth")
 
 
@@ -94,27 +94,6 @@ def _tokenizer_name(name: str, levels: int) -> str | None:
     return f"phis.{phi[1]}" if phi else from_taming(name, levels)
 
 
-@dataclass(frozen=True)
-class _Third:
-    """A third of a tensor's rows: queries, keys or values."""
-
-    whole: Entry
-    index: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.whole.shape[0] // 3, *self.whole.shape[1:]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.whole.dtype
-
-    def copy_to(self, target: Tensor) -> None:
-        whole = torch.empty(self.whole.shape, dtype=self.dtype)
-        self.whole.copy_to(whole)
-        target.copy_(whole.chunk(3)[self.index])
-
-
 def _apart(weights: Weights) -> Weights:
     """The same tensors, with queries, keys and values of attention one by one."""
     entries: dict[str, Entry] = {}
@@ -123,5 +102,9 @@ def _apart(weights: Weights) -> Weights:
             entries[name] = entry
             continue
         for index, letter in enumerate("qkv"):
-            entries[name.replace(".qkv.", f".{letter}.")] = _Third(entry, index)
+            entries[name.replace(".qkv.", f".{letter}.")] = Changed(entry, partial(_third, index=index))
     return Weights(weights.path, entries)
+
+
+def _third(tensor: Tensor, index: int) -> Tensor:
+    return tensor.chunk(3)[index]

@@ -151,6 +151,18 @@ def compare_names(path: Path, expected: set[str], found: set[str]) -> None:
         raise WeightsError(path, " and ".join(parts), "use the config.json and weights of one model")
 
 
+def file_beside(path: Path, stems: Sequence[str]) -> Path | None:
+    """The first file of weights that is there under one of some names.
+
+    Args:
+        path: a folder, or a file in it.
+        stems: names without their endings.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = (folder / f"{stem}{ending}" for stem in stems for ending in (".safetensors", *PICKLES))
+    return next(filter(Path.is_file, files), None)
+
+
 def weight_file(folder: Path) -> Path:
     """The one weight file of a folder, or the index of its shards; a pickle only where there are no safetensors.
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmgen.errors import PromptError
 from mmgen.scenes.grammar import BACKGROUNDS, POSITIONS, RELATIONS, Grammar
 from mmgen.scenes.motion import DIRECTIONS, SPEEDS, VERBS, MotionGrammar
-from mmgen.scenes.objects import ALIASES, CHARACTERS
+from mmgen.scenes.objects import CHARACTERS
 from mmgen.scenes.sound import FIGURES, INSTRUMENTS, MODES, TEMPOS, TONES, VOICES, WORDS, SoundGrammar
 
 _EXAMPLES = {
@@ -142,11 +142,8 @@ def _swatches() -> list[str]:
 
 
 def _objects(grammar: Grammar | MotionGrammar) -> list[str]:
-    aliases: dict[str, list[str]] = {}
-    for alias, name in ALIASES.items():
-        aliases.setdefault(name, []).append(alias)
     return [
         f'<span aria-hidden="true">{CHARACTERS.get(name, "")}</span> {html.escape(name)}'
-        + (f" <small>{html.escape(_list(aliases[name]))}</small>" if name in aliases else "")
-        for name in grammar.objects
+        + (f" <small>{html.escape(_list(others))}</small>" if others else "")
+        for name, others in grammar.words()["objects"].items()
     ]
