@@ -152,10 +152,10 @@ RECIPES: dict[str, Recipe] = {
         tokenizer="sound-codes",
         pipeline=TextToSoundMaskedPipeline,
         transformer={"size": 256, "layers": 4, "heads": 4, "hidden_size": 704},
-        budget=Budget(steps=4000, learning_rate=4e-3, decay_from=0.45),
+        budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
         decoder="masked-spans",
         decoder_options={"passes": 2, "fine_passes": 1},
-        sampling={"guidance": 1.0, "temperature": 0.4},
+        sampling={"guidance": 1.0, "temperature": 0.7},
     ),
 }
 

@@ -125,6 +125,8 @@ def hidden_share(number: int, passes: int) -> Tensor:
 
 def _truncated(law: Tensor, sampling: Sampling) -> Tensor:
     """Probabilities [..., V] with what top-k and top-p leave of them."""
+    if not sampling.top_k and sampling.top_p == 1:
+        return law
     return replace(sampling, guidance=1.0, temperature=1.0).probabilities(law.log())
 
 
