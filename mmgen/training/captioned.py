@@ -33,7 +33,6 @@ class CaptionedRecipe(Recipe):
         decoder_options: its options.
         sampling: the pipeline's defaults.
         batch: pictures, clips or recordings of a step.
-        dtype: in which weights are written.
     """
 
     tokenizer: str
@@ -43,7 +42,6 @@ class CaptionedRecipe(Recipe):
     decoder_options: dict
     sampling: dict
     batch: int = 16
-    dtype: torch.dtype = torch.float16
 
     trained: ClassVar[tuple[str, ...]] = ("transformer", "text_encoder")
 
@@ -61,7 +59,7 @@ class CaptionedRecipe(Recipe):
         fit_parts(transformer, text_encoder, tokenizer, self.budget, checkpoint, self.batch, compile, log)
         decoder = self.pipeline.algorithms.make(self.decoder, **self.decoder_options)
         pipe = self.pipeline(tokenizer, text_encoder, transformer, decoder, self.sampling).to("cpu")
-        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, self.dtype)
+        write_pipeline(pipe, destination, {"tokenizer": self.tokenizer}, torch.float16)
         measured = self.measure(pipe)
         if measured:
             log(json.dumps(measured))

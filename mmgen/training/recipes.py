@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from mmgen.errors import OptionError, UnknownNameError
 from mmgen.pipelines.text_to_image import TextToImagePipeline
 from mmgen.pipelines.text_to_image_scales import TextToImageScalesPipeline
@@ -45,7 +43,6 @@ RECIPES: dict[str, Recipe] = {
         decoder="jacobi",
         decoder_options={"window": 32},
         sampling={"guidance": 1.25, "temperature": 0.8},
-        dtype=torch.float32,
     ),
     "emoji-64-draft": DraftRecipe(
         folder="pipelines/emoji-64/draft",
