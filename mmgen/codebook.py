@@ -84,13 +84,13 @@ class Codebooks:
         error = float(list(known.values())[-1].square().sum(-1).mean().sqrt()) or 1.0
         books = {name: Codebook(own / error) for name, own in known.items()}
         made = cls([None if own is None else books[id(own)] for own in vectors])
-        made._vectors = vectors
+        made._vectors = [None if own is None else own.clone() for own in vectors]
         return made
 
     def stand_for(self, vectors: Sequence[Tensor | None]) -> bool:
         """Whether `of_residuals` made them of the same vectors, on the same device."""
         return len(vectors) == len(self._vectors) and all(
-            own is other
+            own is other is None
             or (own is not None and other is not None and own.device == other.device and torch.equal(own, other))
             for own, other in zip(vectors, self._vectors, strict=True)
         )

@@ -114,7 +114,9 @@ class Rng:
     def _key(self, purpose: Purpose, positions: Tensor, draw: Tensor | int) -> Tensor:
         purposes = torch.full_like(self._keys, int(purpose)) * _GOLDEN
         key = _mix(self._keys + purposes)[:, None]
-        return _mix(_mix(key + positions * _GOLDEN) + torch.as_tensor(draw, device=positions.device) * _GOLDEN)
+        # A number is multiplied here: as a tensor it would be copied to the device, which waits for it.
+        drawn = draw * _GOLDEN if isinstance(draw, Tensor) else _wrapped(draw * _GOLDEN)
+        return _mix(_mix(key + positions * _GOLDEN) + drawn)
 
 
 def race(p: Tensor, exponential: Tensor) -> Tensor:
@@ -135,6 +137,11 @@ def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _FIRST
     x = (x ^ _shift(x, 27)) * _SECOND
     return x ^ _shift(x, 31)
+
+
+def _wrapped(number: int) -> int:
+    """A whole number as 64 bits hold it, with its sign."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

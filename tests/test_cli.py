@@ -59,7 +59,7 @@ def run(tiny, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(catalog, "default_pipeline", lambda medium="image": str(tiny))
+    monkeypatch.setattr(catalog, "default_pipeline", lambda: str(tiny))
 
     def call(*words):
         capsys.readouterr()
@@ -101,6 +101,11 @@ def test_help_names_every_command(run, words):
     words = "generate show list decoders doctor demo train bench evaluate app batch"
     for command in words.split():
         assert command in out
+
+
+@pytest.mark.parametrize("command, extras", [("generate", 1), ("batch", 3), ("app", 1)])
+def test_help_says_which_extras_are_needed(run, command, extras):
+    assert run(command, "--help")[1].count("mmgen[") == extras
 
 
 # Drawing
@@ -337,6 +342,9 @@ def test_decoders_are_described(run):
         (["a cat", "--seed", "9223372036854775807", "--count", "2"], 1, "from 0 to 9223372036854775807"),
         (["a cat", "--seed", "seven"], 2, "--seed"),
         (["a cat", "--count", "0"], 2, "--count"),
+        (["a cat", "--count", "1000000000"], 2, "--count"),
+        (["a cat", "--frames", "5"], 2, "--frames: pictures of this pipeline take none"),
+        (["a cat", "--continue-from", "one.png"], 2, "--continue-from: pictures of this pipeline take none"),
         (["a cat", "--batch", "0"], 2, "--batch"),
         (["a cat", "--dtype", "float8"], 2, "--dtype"),
         (["a cat", "--device", "abacus"], 1, "one of cpu"),
@@ -347,6 +355,14 @@ def test_decoders_are_described(run):
 )
 def test_bad_input_is_one_clear_line(run, words, code, said):
     assert_refused(run("generate", *words, "--out", "out"), code, said)
+
+
+def test_files_that_cannot_be_are_refused(run, tmp_path):
+    for name in ("cat.jpg", "cat.webp"):
+        assert_refused(run("generate", "a cat", "--out", name), 2, f"--out {name}: files of pictures end in png")
+    (tmp_path / "two.txt").write_text("a cat\na dog")
+    many = ("--prompts", tmp_path / "two.txt", "--count", 60000, "--out", "out")
+    assert_refused(run("generate", *many), 2, "120000 files are to be written, 100000 at most")
 
 
 def test_unknown_commands_and_missing_arguments(run):

@@ -9,7 +9,7 @@ from mmgen.scenes import render
 from mmgen.scenes.encoder import SceneEncoder
 from mmgen.scenes.grammar import BACKGROUNDS, Grammar, Scene
 from mmgen.scenes.grammars import GRAMMARS, grammar_of
-from mmgen.scenes.motion_encoder import MovingSceneEncoder
+from mmgen.scenes.motion_encoder import MovingSceneEncoder, StoryboardEncoder
 from mmgen.scenes.objects import ALIASES, CHARACTERS, PLURALS
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
 
@@ -74,12 +74,12 @@ def test_all_words_are_listed():
 
 
 def test_grammars_are_those_of_the_encoders(tmp_path):
-    for kind in (SceneEncoder, MovingSceneEncoder, SoundSceneEncoder):
+    for kind in (SceneEncoder, MovingSceneEncoder, StoryboardEncoder, SoundSceneEncoder):
         encoder = kind(size=8)
         encoder.save_pretrained(tmp_path / kind.__name__ / "text_encoder")
         read = grammar_of(tmp_path / kind.__name__)
         assert type(read) is type(encoder.grammar) and read.words() == encoder.grammar.words()
-    assert len(GRAMMARS) == 3 and grammar_of(tmp_path) is None
+    assert len(GRAMMARS) == 4 and grammar_of(tmp_path) is None
 
 
 @pytest.mark.parametrize(

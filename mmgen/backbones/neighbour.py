@@ -46,6 +46,8 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
         positions: `rotary`, or `learned`: an embedding for every place, the condition's among them.
         blind: with rotary positions, whether queries and keys of the condition are multiplied by zero, so that all of
             it is attended alike: as published weights were trained.
+        told: whether prompts go on, behind the condition's embeddings, with one for the place before the line and one
+            for each of its tokens, which are added to the stream there; ours.
 
     Raises:
         OptionError: both `classes` and `caption_size`, other positions, fewer than two axes, or heads of so many
@@ -66,12 +68,14 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
         condition_length: int = 1,
         positions: str = "rotary",
         blind: bool = True,
+        told: bool = False,
     ) -> None:
         super().__init__()
         _check(classes, caption_size, positions, sizes, size // heads)
         self.layout = PlaneLayout(tuple(sizes))
         self.vocabulary_size = vocabulary_size
         self.condition_length = condition_length
+        self.prompt_length = condition_length + (self.layout.length + 1 if told else 0)
         self.token_embedding = nn.Embedding(vocabulary_size, size)
         if classes is not None:
             self.class_embedding = nn.Embedding(classes + 1, size)
@@ -106,7 +110,14 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
         head_size = config.size // config.heads
         return KVCache(len(self.blocks), rows, capacity, config.heads, head_size, self.dtype, self.device, bits)
 
-    def features(self, tokens: Tensor, line: Tensor, cache: Any, condition: Tensor | None = None) -> list[Tensor]:
+    def split(self, prompt: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A prompt's embeddings: those of the condition [R, P, C], and what places are told [R, N + 1, C] or None."""
+        condition, told = prompt.split((self.condition_length, self.prompt_length - self.condition_length), dim=1)
+        return condition, told if self.prompt_length > self.condition_length else None
+
+    def features(
+        self, tokens: Tensor, line: Tensor, cache: Any, condition: Tensor | None = None, told: Tensor | None = None
+    ) -> list[Tensor]:
         """What the heads read: for every axis [R, n, C], normed.
 
         Args:
@@ -114,9 +125,15 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
             line: int64 [R or 1, n], where they stand on the layout's line.
             cache: prepared for as many tokens, and those of the condition.
             condition: embeddings [R, P, C], read in front of the tokens: its last one is the first of n + 1 features.
+            told: embeddings [R, N + 1, C] that are added to the condition's last and to the tokens, by their places.
         """
         x, index = self.token_embedding(tokens), self.condition_length + line
+        if told is not None:
+            places = (line + 1).clamp(max=self.layout.length)[..., None].expand(len(x), -1, x.shape[2])
+            x = x + told.to(x.dtype).gather(1, places)
         if condition is not None:
+            if told is not None:
+                condition = torch.cat((condition[:, :-1], condition[:, -1:] + told[:, :1]), dim=1)
             x = torch.cat((condition.to(x.dtype), x), dim=1)
             before = torch.arange(self.condition_length, device=index.device)
             index = torch.cat((before.expand(len(index), -1), index), dim=1)
@@ -147,14 +164,15 @@ class NeighbourTransformer(ModelMixin, ConfigMixin):
         """Logits [B, N, V] of whole grids at once, for training.
 
         Args:
-            condition: embeddings [B, P, C].
+            condition: a prompt's embeddings [B, P, C], with what places are told behind them, if they are.
             tokens: int64 [B, N], as `layout.flatten` gives them.
         """
+        condition, told = self.split(condition)
         line = torch.arange(self.layout.length, device=tokens.device)[None]
         before = torch.arange(-self.condition_length, 0)
         levels = torch.cat((before, self.layout.levels)).to(tokens.device)
         cache = OneForward(levels[:, None] >= levels)
-        features = self.features(tokens, line, cache, condition)
+        features = self.features(tokens, line, cache, condition, told)
         return self.logits(features, line[:, 0] - 1, line)
 
     def _run(self, x: Tensor, angles: Tensor, cache: Any, first: int) -> list[Tensor]:

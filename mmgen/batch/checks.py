@@ -19,6 +19,7 @@ def check_all(
     reader: RequestReader,
     check: Callable[[list[Request]], list[tuple[int, str]]],
     write: Callable[[str], Any],
+    most: int | None = None,
 ) -> tuple[int, int]:
     """Checks every request of a source before any is drawn.
 
@@ -27,15 +28,16 @@ def check_all(
         reader: makes requests of them.
         check: faults of requests, as pairs of line and reason; asked of some at a time.
         write: is given the requests, one a line, in the order of the source.
+        most: items that may be asked for; None has no limit.
 
     Returns:
         Numbers of requests and of items.
 
     Raises:
-        RowsError: there are requests that cannot be drawn, or that have one name.
+        RowsError: there are requests that cannot be drawn, that have one name, or that ask for too much.
         OutputError: the source cannot be read.
     """
-    counted, items = 0, 0
+    counted, items, asked = 0, 0, 0
     faults: list[tuple[int, str]] = []
     names = _Names()
     for rows in blocks(source.rows(), _BLOCK):
@@ -45,6 +47,9 @@ def check_all(
                 if row.fault:
                     raise RowsError([(row.line, row.fault)])
                 request = reader.read(row)
+                asked += request.count
+                if most is not None and asked > most:  # before anything is made for each of them
+                    raise OptionError("count", asked, f"at most {most} results; `mmgen batch` has no limit")
                 names.add(request)
                 requests.append(request)
             except RowsError as error:

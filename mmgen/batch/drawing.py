@@ -8,7 +8,10 @@ from typing import Any
 
 from mmgen.batch.request import Item
 
-_NOT_IN_FILES = ("seed", "num_images_per_prompt", "known", "generator")
+_NOT_IN_FILES = (
+    "seed", "num_images_per_prompt", "num_videos_per_prompt", "num_waveforms_per_prompt", "batch_size", "known",
+    "generator",
+)  # fmt: skip
 """Arguments of a call that a request has no use for, or says in words of its own."""
 
 
@@ -55,5 +58,8 @@ def drawn(
 def _results(pipe: Any, items: Sequence[Item], output: Any) -> Iterator[tuple[Item, Any, Any, Any]]:
     from mmgen.cli import files
 
-    for item, result, statistics in zip(items, files.results(output, pipe.medium), output.statistics, strict=True):
+    results = files.results(output, pipe.medium)
+    if not len(items) == len(results) == len(output.statistics):
+        raise ValueError(f"{len(items)} items were asked for, {len(results)} came")
+    for item, result, statistics in zip(items, results, output.statistics, strict=True):
         yield item, result, output, statistics

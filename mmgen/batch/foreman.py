@@ -47,6 +47,7 @@ class Rules:
         retries: how often an item is tried again.
         max_errors: the job stops when more items than this have failed; None never stops.
         retry_failed: whether items that an earlier run gave up are tried again.
+        most_items: of a new job; None has no limit.
     """
 
     workers: int | None = None
@@ -54,6 +55,7 @@ class Rules:
     retries: int = 2
     max_errors: int | None = None
     retry_failed: bool = False
+    most_items: int | None = None
 
 
 class Foreman:
@@ -66,6 +68,7 @@ class Foreman:
         chunks: gives them out.
         interruption: says when to end.
         listener: is told.
+        renewing: whether workers begin waiting items as others are finished, and so are given several batches.
 
     Attributes:
         made: items that are done.
@@ -75,7 +78,7 @@ class Foreman:
 
     def __init__(
         self, crew: Crew, job: Job, settings: Settings, rules: Rules, workers: int, left: int, chunks: Chunks,
-        interruption: Interruption, listener: Listener,
+        interruption: Interruption, listener: Listener, renewing: bool = False,
     ) -> None:  # fmt: skip
         self.made = self.failed = 0
         self.trouble = ""
@@ -87,7 +90,7 @@ class Foreman:
         self._in_hand: dict[int, dict[int, Item]] = {}
         self._given: dict[int, Chunk] = {}
         self._batches: dict[int, int] = {}
-        self._renewing = False
+        self._renewing = renewing
         self._limits: dict[int, int] = {}
         self._state = {place: "starting" for place in range(workers)}
         self._deaths = 0
@@ -161,7 +164,6 @@ class Foreman:
     def _answered(self, place: int, value: Any) -> None:
         """A worker is done with what it was asked, and is asked the next."""
         if self._state[place] == "starting":
-            self._renewing = value.get("renews", False)
             self._job.check_made_by(fixed(value, self._settings))
             self._settle(place)
             return

@@ -122,15 +122,17 @@ class Job:
         settings: Settings,
         about: Mapping[str, Any],
         check: Callable[[list[Request]], list[tuple[int, str]]],
+        most: int | None = None,
     ) -> None:
         """Checks every request of a source, keeps them in the folder, and freezes what the job depends on.
 
         Args:
             about: what a worker says of its pipeline.
             check: faults of requests, as pairs of line and reason.
+            most: items that may be asked for; None has no limit.
 
         Raises:
-            RowsError: there are requests that cannot be drawn.
+            RowsError: there are requests that cannot be drawn, or too many.
             OutputError: the source cannot be read or is empty, or the folder cannot be written to.
         """
         made_by = fixed(about, settings)
@@ -138,7 +140,7 @@ class Job:
         path = self.folder / "requests.jsonl"
         try:
             with open(path, "w", encoding="utf-8") as file:
-                requests, items = check_all(source, reader, check, file.write)
+                requests, items = check_all(source, reader, check, file.write, most)
         except OutputError:
             raise
         except OSError as error:

@@ -160,7 +160,7 @@ def _work(
     if job.frozen:
         job.check_made_by(fixed(about, settings))
     else:
-        job.plan(source, settings, about, lambda requests: ask(crew, 0, "check", requests)[-1])
+        job.plan(source, settings, about, lambda requests: ask(crew, 0, "check", requests)[-1], rules.most_items)
     before = stand(job)
     left = before.left + before.failed * rules.retry_failed
     workers = min(rules.workers or crew.room(about), left)
@@ -170,7 +170,8 @@ def _work(
     try:
         with Interruption() as interruption:
             chunks = Chunks(_wanted(job, rules.retry_failed))
-            foreman = Foreman(crew, job, settings, rules, workers, left, chunks, interruption, reporter)
+            renewing = about.get("renews", False)
+            foreman = Foreman(crew, job, settings, rules, workers, left, chunks, interruption, reporter, renewing)
             foreman.work()
     finally:
         reporter.end()

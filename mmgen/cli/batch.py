@@ -64,7 +64,7 @@ def batch(
         int, typer.Option(min=0, rich_help_panel=_SETTINGS, help="Another number gives requests without seeds others.")
     ] = 0,
     dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
-    weight_bits: Annotated[int | None, typer.Option(help="8 keeps them in 8 bits; needs mmgen[quantisation].")] = None,
+    weight_bits: Annotated[int | None, typer.Option(help="8 keeps them in 8; needs mmgen\\[quantisation].")] = None,
     cache_bits: Annotated[int | None, typer.Option(help="16 or 8: cached keys and values in so many bits.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; GPUs by default where there are some.")] = None,
     format: Annotated[str | None, typer.Option(help="Of the files; the usual one of the medium by default.")] = None,
@@ -72,7 +72,7 @@ def batch(
         bool, typer.Option("--metadata/--no-metadata", help="Write into each file what made it; see `mmgen show`.")
     ] = True,
     engine: Annotated[
-        Engine, typer.Option(rich_help_panel=_WORK, help="Processes of this machine, or actors of Ray (mmgen[ray]).")
+        Engine, typer.Option(rich_help_panel=_WORK, help="Processes of this machine, or actors of Ray (mmgen\\[ray]).")
     ] = Engine.local,
     workers: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=_WORK, help="One for each GPU by default, else for each core.")
@@ -89,7 +89,7 @@ def batch(
         bool, typer.Option("--retry-failed", rich_help_panel=_WORK, help="Try again what an earlier run gave up.")
     ] = False,
     parquet: Annotated[
-        bool, typer.Option("--parquet", help="Write the manifest as Parquet, too; needs mmgen[parquet].")
+        bool, typer.Option("--parquet", help="Write the manifest as Parquet, too; needs mmgen\\[parquet].")
     ] = False,
     shards: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Write WebDataset shards of N items, too.")

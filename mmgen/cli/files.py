@@ -13,6 +13,10 @@ from mmgen.media.clip import check_even
 
 NOUNS = {"image": "pictures", "audio": "recordings", "video": "clips"}
 """What results of each medium are called."""
+MOST_FILES = 100_000
+"""That one command writes."""
+_OTHER_ENDINGS = ("jpg", "jpeg", "bmp", "tiff", "avif", "mp3", "m4a", "aac", "opus", "avi", "mov", "mkv", "webm")
+"""Of files of media that are not written."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Files:
         Raises:
             UsageError: they would.
         """
+        if count > MOST_FILES:
+            raise UsageError(f"{count} files are to be written, {MOST_FILES} at most; `mmgen batch` makes more")
         if self.name is not None and count > 1:
             raise UsageError(f"--out {self.folder / self.name}: {count} files are to be written, give a folder")
 
@@ -73,11 +79,14 @@ def choose(out: Path, format: str | None, medium: str) -> Files:
         UsageError: the medium has no such format, or the file's ending is another.
     """
     folder, name = split_out(out)
-    formats = media.FORMATS[medium]
-    ending = None if name is None else out.suffix.removeprefix(".").lower()
+    formats, suffix = media.FORMATS[medium], out.suffix.removeprefix(".").lower()
+    if suffix in _OTHER_ENDINGS and not out.is_dir():
+        raise UsageError(f"--out {out}: files of {NOUNS[medium]} end in {', '.join(formats)}")
+    ending = None if name is None else suffix
     chosen = format or ending or formats[0]
     if chosen not in formats:
-        raise UsageError(f"--format {chosen}: of {NOUNS[medium]} it is one of {', '.join(formats)}")
+        given = f"--format {chosen}" if format else f"--out {out}"
+        raise UsageError(f"{given}: files of {NOUNS[medium]} end in {', '.join(formats)}")
     if ending not in (None, chosen):
         raise UsageError(f"--out {out}: ends in {ending}, and --format is {chosen}")
     return Files(folder, name, chosen, chosen == formats[0])

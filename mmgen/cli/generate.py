@@ -39,7 +39,7 @@ def generate(
         str | None, typer.Option(metavar="NAME", help="A shipped pipeline or a local folder; see `mmgen list`.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of each prompt's first picture, the next ones count up; random if absent.")
+        int | None, typer.Option(help="Seed of each prompt's first file, the next ones count up; random if absent.")
     ] = None,
     decoder: Annotated[str | None, typer.Option(help="How tokens are decoded; see `mmgen decoders`.")] = None,
     option: Annotated[
@@ -57,8 +57,8 @@ def generate(
     temperature: Annotated[float | None, typer.Option(help="0 to 10; 0 takes the likeliest tokens.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures drawn at the same time.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=files.MOST_FILES, help="Files of each prompt.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Files that are made at the same time.")] = 8,
     height: Annotated[int | None, typer.Option(help="Pixels; the model's own size by default.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; likewise.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a clip; the model's own number by default.")] = None,
@@ -74,7 +74,7 @@ def generate(
     ] = None,
     dtype: Annotated[loading.Dtype, typer.Option(help="Type of the weights.")] = loading.Dtype.float32,
     weight_bits: Annotated[
-        int | None, typer.Option(help="8 keeps the weights of linear layers in 8 bits; needs mmgen[quantisation].")
+        int | None, typer.Option(help="8 keeps the weights of linear layers in 8 bits; needs mmgen\\[quantisation].")
     ] = None,
     cache_bits: Annotated[int | None, typer.Option(help="16 or 8: cached keys and values in so many bits.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU by default where there is one.")] = None,
@@ -83,19 +83,19 @@ def generate(
     ] = Path("."),
     format: Annotated[
         str | None,
-        typer.Option(help="Of the files: png; of clips mp4 (the usual one), gif, webp or png."),
+        typer.Option(help="Of the files: png; mp4, gif, webp or png of clips; wav, flac or ogg of sound."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
     metadata: Annotated[
         bool, typer.Option("--metadata/--no-metadata", help="Write into each file what made it; see `mmgen show`.")
     ] = True,
 ) -> None:
-    """Draw prompts and write files that say how they were made: PNG, and of clips MP4.
+    """Draw prompts and write files that say how they were made: PNG, of clips MP4, of sound WAV.
 
     Example: mmgen generate "a red apple to the left of a cat on a blue background" --seed 7 --out out
     """
     if (prompt is None) == (prompts is None):
-        raise UsageError("give either a prompt or --prompts FILE")
+        raise UsageError("give either a prompt or --prompts FILE, one of both")
     given, conditions = split_options(option or [], "option"), split_options(condition or [], "condition")
     lines: list[Line] = [(None, prompt)] if prompt is not None else read_prompts(prompts or "")
     media.check_folder(files.split_out(out)[0])
@@ -121,8 +121,8 @@ def generate(
     once = iter([settings])  # what a clip begins with is read and encoded once, not for every prompt
     others = {name: value for name, value in settings.items() if name not in _FILES}
     check_prompts(lines, lambda text: to.check_size(pipe.size(pipe.plan(text, seed=0, **next(once, others)).layout)))
+    to.check_count(len(lines) * count)
     requests = plan(lines, secrets.randbelow(2**32) if seed is None else seed, count)
-    to.check_count(len(requests))
     media.make_folder(to.folder)
     if seed is None:
         print(f"seed {requests[0].seed}, chosen at random", file=sys.stderr)
@@ -141,8 +141,12 @@ def check_conditions(conditions: Mapping[str, Any], told: Mapping[str, Any], pip
     """Refuses conditions that a pipeline does not have, and those that were given by their own flag, too.
 
     Raises:
-        OptionError: there is one.
+        UsageError: a flag says what the pipeline does not take.
+        OptionError: a condition is not there, or is given twice.
     """
+    for name in told:
+        if name not in pipe.condition_defaults:
+            raise UsageError(f"--{name.replace('_', '-')}: {files.NOUNS[pipe.medium]} of this pipeline take none")
     for name, value in conditions.items():
         if name not in pipe.condition_defaults:
             needed = ", ".join(pipe.condition_defaults) or "none: the pipeline takes no conditions"
@@ -180,6 +184,8 @@ def draw_files(
             results = files.results(output, pipe.medium)
             for request, result, statistics in zip(some, results, output.statistics, strict=True):
                 path = to.path(request.prompt, request.seed, request.line)
+                if path.exists():
+                    print(f"{path}: takes the place of a file that was there", file=sys.stderr)
                 files.write(path, result, output, media.describe(statistics, **made_with) if metadata else None)
                 written += 1
                 report(path, {**statistics, "pipeline": made_with["pipeline"]}, json)

@@ -12,7 +12,7 @@ from mmgen.cli.report import one_line, print_json
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A picture or clip that mmgen wrote.")],
+    file: Annotated[Path, typer.Argument(help="A picture, clip or recording that mmgen wrote.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the metadata and the command.")] = False,
 ) -> None:
     """Print what made a file, and the command that makes it again."""

@@ -145,7 +145,7 @@ def app(
     root_path: Annotated[
         str | None, typer.Option(metavar="PATH", help="Path under which a reverse proxy serves the page.")
     ] = None,
-    mcp: Annotated[bool, typer.Option("--mcp", help="Serve the endpoints as tools, too; needs mmgen[mcp].")] = False,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Serve the endpoints as tools, too; needs mmgen\\[mcp].")] = False,
 ) -> None:
     """Open the web page."""
     import importlib.util

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -55,20 +56,28 @@ def write_sound(path: Path, sound: np.ndarray, sampling_rate: int, metadata: Map
         file.write(encoded)
 
 
-def read_sound(path: Path) -> tuple[np.ndarray, int]:
+def read_sound(path: Path, seconds: float | None = None) -> tuple[np.ndarray, int]:
     """The samples of a file, float32 [channels, samples] in [-1, 1], and how many there are in a second.
 
+    Args:
+        seconds: that it may last, at most: a small file may hold hours of silence. None has no limit.
+
     Raises:
-        OutputError: there is no such file, or it is no sound that can be read.
+        OutputError: there is no such file, it is no sound that can be read, or it lasts longer.
     """
     import soundfile
 
     if not path.is_file():
         raise OutputError(path, "there is no such file", _CURE)
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as sound:
+            rate, most = sound.samplerate, -1 if seconds is None else math.ceil(seconds * sound.samplerate)
+            # One more than may be: what a header says of the length need not be true.
+            samples = sound.read(most + 1 if most >= 0 else -1, dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:  # soundfile's errors are among them
         raise OutputError(path, "is not sound that can be read", _CURE) from error
+    if 0 <= most < len(samples):
+        raise OutputError(path, f"lasts longer than {seconds:g} s", "give a shorter recording")
     return samples.T.copy(), rate
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from mmgen.decoding.decoder import Decoder, Generation
-from mmgen.errors import OptionError, PromptError
+from mmgen.errors import OptionError, PromptError, UnknownNameError
 from mmgen.pipelines import conditions
 from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.output import Statistics
@@ -155,7 +155,7 @@ class DrawingPipeline(Pipeline):
             PromptError: a prompt the model cannot draw.
             OptionError: an option is out of range, or a list has the wrong length.
             SizeError: a size the model does not draw.
-            UnknownNameError: no such decoder.
+            UnknownNameError: no such decoder, or no such setting.
         """
         form = self.output_types[0] if output_type is None else output_type
         if form not in self.output_types:
@@ -229,6 +229,8 @@ class DrawingPipeline(Pipeline):
         **settings: Any,
     ) -> Drawing:
         """Checks the arguments of a call; evaluates nothing."""
+        if isinstance(prompt, bytes) or not isinstance(prompt, str | int | Iterable):
+            raise PromptError(repr(prompt), f"a prompt is text, this is {type(prompt).__name__}", "give text or a list")
         prompts = [prompt] if isinstance(prompt, str | int) else list(prompt)
         if not prompts:
             raise PromptError("", "there is no prompt", "give at least one")
@@ -257,7 +259,8 @@ class DrawingPipeline(Pipeline):
         sampling, told = dict(self.config.sampling), {}
         for name, value in given.items():
             if name not in sampling and name not in self.condition_defaults:
-                raise OptionError(name, value, f"one of {', '.join([*sampling, *self.condition_defaults])}")
+                settings = [*sampling, *self.condition_defaults]
+                raise UnknownNameError(f"setting of {type(self).__name__}", name, settings)
             if name not in sampling:
                 told[name] = value
             elif value is not None:

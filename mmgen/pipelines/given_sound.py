@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 from mmgen.errors import OptionError, SizeError
-from mmgen.pipelines.recording import recording
+from mmgen.pipelines.recording import LONGEST, recording
 from mmgen.pipelines.sound_interval import Interval
 from mmgen.tokenizers.sound_codec import SoundCodec
-
-LONGEST = 3600
-"""Seconds of a recording, at most."""
 
 
 def is_given(value: Any) -> bool:
@@ -58,13 +55,13 @@ def begun(codec: SoundCodec, given: Any, frames: int) -> Tensor:
         OutputError: its file cannot be read.
     """
     sound = recording(given, codec.sampling_rate, codec.channels)
-    codes = codec.encode(sound[None]).cpu()
     whole = sound.shape[1] // codec.hop  # a frame that is not full would end in silence
     if whole >= frames:
         most = frames * codec.hop / codec.sampling_rate
         raise SizeError(
             f"a recording of {sound.shape[1] / codec.sampling_rate:g} s to continue", f"less than {most:g} s"
         )
+    codes = codec.encode(sound[None]).cpu()
     known = torch.full((1, codes.shape[1], frames), -1)
     known[:, :, :whole] = codes[:, :, :whole]
     return known

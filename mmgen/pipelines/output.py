@@ -28,7 +28,7 @@ class Statistics(BaseOutput):
         sampling: guidance, temperature, top_k and top_p.
         conditions: what else the family was told in words, by name, such as a negative prompt; defaults are left out.
         size: height and width in pixels; of a clip, with its number of frames in front.
-        revision: first characters of a hash over the pipeline's weights and configuration.
+        revision: first characters of a hash over the pipeline's weights.
     """
 
     prompt: str

@@ -12,22 +12,26 @@ from torch import Tensor
 from mmgen.errors import OptionError, SizeError
 from mmgen.media.sound import read_sound
 
+LONGEST = 3600
+"""Seconds of a recording, at most."""
 
-def recording(given: Any, sampling_rate: int, channels: int) -> Tensor:
+
+def recording(given: Any, sampling_rate: int, channels: int, seconds: float = LONGEST) -> Tensor:
     """Samples of a recording, float32 [channels, samples]; of other channels the mean, or the one on both sides.
 
     Args:
         given: a file; samples [samples] or [1 or 2, samples] at the wanted rate; or a pair of samples and their rate.
         sampling_rate: samples of a second that are wanted; of another rate they are resampled.
         channels: that are wanted.
+        seconds: that a file may last, at most.
 
     Raises:
         SizeError: samples of another shape or type, or none.
         OptionError: a rate that is no positive whole number.
-        OutputError: the file cannot be read.
+        OutputError: the file cannot be read, or lasts longer.
     """
     if isinstance(given, str | Path):
-        given = read_sound(Path(given))
+        given = read_sound(Path(given), seconds)
     given, rate = given if isinstance(given, tuple) and len(given) == 2 else (given, sampling_rate)
     sound = _resampled(_samples(given), rate, sampling_rate)
     mixed = sound if len(sound) == channels else sound.mean(0, keepdim=True).expand(channels, -1)

@@ -24,9 +24,11 @@ def choose_seeds(
     each item) draws them; without any, they are random.
 
     Raises:
-        OptionError: a list of another length, or a seed out of range.
+        OptionError: a list of another length, a seed out of range, or both seeds and generators.
     """
     items = prompts * per_prompt
+    if generator is not None and seed is not None:
+        raise OptionError("seed", seed, "left out beside a generator, which draws the seeds")
     if generator is not None:
         generators = [generator] * items if isinstance(generator, torch.Generator) else list(generator)
         if len(generators) != items:
@@ -40,12 +42,14 @@ def choose_seeds(
         seeds = list(seed)
     else:
         raise OptionError("seed", seed, "a whole number or a list of them")
-    if len(seeds) == items and per_prompt > 1 and len(seeds) != prompts:
+    if len(seeds) == items and per_prompt > 1:
         chosen = seeds
     elif len(seeds) == prompts:
         chosen = [seed + i for seed in seeds for i in range(per_prompt)]
     else:
-        raise OptionError("seed", f"{len(seeds)} seeds", f"one number, {prompts} (one a prompt) or {items}")
+        needed = f"one number, or {prompts}: one for each prompt"
+        needed += f"; or {items}: one for each item" if per_prompt > 1 else ""
+        raise OptionError("seed", f"{len(seeds)} seeds", needed)
     for value in chosen:
         if type(value) is not int or not 0 <= value <= MAXIMUM_SEED:
             raise OptionError("seed", value, f"a whole number from 0 to {MAXIMUM_SEED}")

@@ -29,6 +29,9 @@ from mmgen.pipelines.sound_windows import by_window, windows
 class SoundPipeline(DrawingPipeline):
     """Base of the pipelines that write sound: how long it is, what it begins with, and how it is heard.
 
+    A call takes, beside what pictures take: `num_waveforms_per_prompt`, another name of `num_images_per_prompt`;
+    `known` codes, int64 [B, K, T] or [1, K, T], -1 where free; and the following.
+
     `duration` is the length of the whole recording in seconds, and `continue_from` what it begins with: a file, or
     samples [channels, samples] (or [samples], of one channel) at the pipeline's own `sampling_rate`.
 
@@ -83,36 +86,24 @@ class SoundPipeline(DrawingPipeline):
     def order(self, frames: int) -> CodebookLayout:
         """The order in which the codes of so many frames are written."""
 
-    def __call__(  # type: ignore[override]
-        self, prompt: Any, *, num_waveforms_per_prompt: int = 1, output_type: str = "np", **settings: Any
-    ) -> AudioOutput | tuple:
-        """Writes sound.
-
-        Args:
-            prompt: one, or a list of them.
-            num_waveforms_per_prompt: recordings of each prompt, 1 to 256.
-            output_type: `np`, `pt`, or `latent` for codes.
-            settings: what else `DrawingPipeline` takes: seed, decoder, guidance and so on, a recording for a picture;
-                `known` codes are int64 [B, K, T] or [1, K, T], -1 where free. And the conditions: `duration`,
-                `continue_from`, `recording`, `interval`, and those of the family.
-
-        Returns:
-            Recordings and statistics.
+    def plan(
+        self,
+        prompt: Any,
+        *,
+        num_images_per_prompt: int = 1,
+        num_waveforms_per_prompt: int | None = None,
+        **settings: Any,
+    ) -> SoundDrawing:
+        """Checks the arguments of a call; of the model, at most the codec is evaluated.
 
         Raises:
-            PromptError: a prompt the model cannot write to.
-            OptionError: an option is out of range, or a list has the wrong length.
             SizeError: what it is to begin with is not shorter than the recording, or has other channels.
+            OptionError: an option is out of range, or what is known is said twice.
             OutputError: the file that it is to begin with, or to write anew, cannot be read.
-            UnknownNameError: no such decoder.
         """
-        if type(num_waveforms_per_prompt) is not int or not 1 <= num_waveforms_per_prompt <= 256:
-            raise OptionError("num_waveforms_per_prompt", num_waveforms_per_prompt, "a whole number from 1 to 256")
-        settings.setdefault("num_images_per_prompt", num_waveforms_per_prompt)
-        return super().__call__(prompt, output_type=output_type, **settings)
-
-    def plan(self, prompt: Any, **settings: Any) -> SoundDrawing:
-        """Checks the arguments of a call; of the model, at most the codec is evaluated."""
+        settings["num_images_per_prompt"] = (
+            num_images_per_prompt if num_waveforms_per_prompt is None else num_waveforms_per_prompt
+        )
         for name in ("height", "width"):
             if settings.pop(name, None) is not None:
                 raise OptionError(name, "pixels", "none: sound has a duration in seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from diffusers import DiffusionPipeline  # noqa: F401  (diffusers looks the base class up in this module)
 
 from mmgen.backbones.backbone import Prompt
@@ -16,7 +17,8 @@ from mmgen.decoding.planes.decoder import PlaneDecoder
 from mmgen.pipelines.drawing import Drawing
 from mmgen.pipelines.video import VideoPipeline
 from mmgen.scenes.motion import MovingScene
-from mmgen.scenes.motion_encoder import MovingSceneEncoder
+from mmgen.scenes.motion_encoder import MovingSceneEncoder, StoryboardEncoder
+from mmgen.scenes.motion_render import stage
 from mmgen.sessions.planes import NeighbourSession
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
 
@@ -65,6 +67,10 @@ class TextToVideoPipeline(VideoPipeline):
 class TextToVideoNeighbourPipeline(TextToVideoPipeline):
     """The same plane by plane (He et al. 2025, "Neighboring Autoregressive Modeling").
 
+    Codes of a plane are drawn independently, so they cannot agree on what a caption leaves open. Where things start is
+    drawn before, from the seed, and the model is told by a storyboard; but for clips that begin with known codes, which
+    show it.
+
     Args:
         tokenizer: clips to codes and back.
         text_encoder: captions to conditions.
@@ -76,12 +82,15 @@ class TextToVideoNeighbourPipeline(TextToVideoPipeline):
     family = "neighbour"
     algorithms: ClassVar[Any] = planes
     decoder_type = PlaneDecoder
-    component_types = TextToVideoPipeline.component_types | {"transformer": NeighbourTransformer}
+    component_types = TextToVideoPipeline.component_types | {
+        "text_encoder": StoryboardEncoder,
+        "transformer": NeighbourTransformer,
+    }
 
     def __init__(
         self,
         tokenizer: CausalPatchVQ,
-        text_encoder: MovingSceneEncoder,
+        text_encoder: StoryboardEncoder,
         transformer: NeighbourTransformer,
         decoder: PlaneDecoder,
         sampling: Mapping[str, Any] | None = None,
@@ -89,6 +98,14 @@ class TextToVideoNeighbourPipeline(TextToVideoPipeline):
         VideoPipeline.__init__(
             self, sampling, tokenizer=tokenizer, text_encoder=text_encoder, transformer=transformer, decoder=decoder
         )
+
+    def plan(self, prompt: Any, **settings: Any) -> Drawing:
+        """Checks the arguments of a call, and draws where things start."""
+        drawing = super().plan(prompt, **settings)
+        if bool((drawing.known < 0).all()):
+            seeded = zip(drawing.subjects, drawing.seeds, strict=True)
+            drawing.subjects = [stage(scene, np.random.default_rng(seed)) for scene, seed in seeded]
+        return drawing
 
     def session(self, drawing: Drawing) -> NeighbourSession:  # type: ignore[override]
         """The session a drawing's decoder writes in."""

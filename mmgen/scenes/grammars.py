@@ -15,6 +15,7 @@ from mmgen.scenes.sound import SoundGrammar
 GRAMMARS: dict[str, type[CaptionGrammar]] = {
     "SceneEncoder": Grammar,
     "MovingSceneEncoder": MotionGrammar,
+    "StoryboardEncoder": MotionGrammar,
     "SoundSceneEncoder": SoundGrammar,
 }
 """By the class that embeds what they read."""

@@ -119,6 +119,20 @@ class MovingScene:
         return first if self.second is None else first | {self.second: self.second_motion or STILL}
 
 
+@dataclass(frozen=True)
+class StagedScene:
+    """A moving scene, and where its objects start, which captions leave open.
+
+    Attributes:
+        scene: what the caption asks for.
+        starts: pixel row and column of each object's upper left corner in the first frame, in the order of the caption;
+            None where nothing is said of them.
+    """
+
+    scene: MovingScene
+    starts: tuple[tuple[int, int], ...] | None = None
+
+
 class MotionGrammar(CaptionGrammar[MovingScene]):
     """Captions of moving scenes to scenes and back, for a given list of objects.
 

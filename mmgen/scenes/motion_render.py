@@ -8,13 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmgen.scenes.grammar import BACKGROUNDS
-from mmgen.scenes.motion import BALLS, DIRECTIONS, SPEEDS, STILL, VERBS, Motion, MovingScene
+from mmgen.scenes.motion import BALLS, DIRECTIONS, SPEEDS, STILL, VERBS, Motion, MovingScene, StagedScene
 from mmgen.scenes.render import IMAGE_SIZE, sprite
 
 FRAMES = 17
 """Frames of a clip, one and a multiple of four: two seconds and the first frame."""
-FRAME_RATE = 8
-"""Frames a second."""
 MOVING_PIXELS = 32
 """Side of an object."""
 TRACK = IMAGE_SIZE - MOVING_PIXELS
@@ -24,31 +22,46 @@ CELL = 8
 
 
 def render_clip(scene: MovingScene, generator: np.random.Generator, frames: int = FRAMES) -> np.ndarray:
-    """Draws a moving scene; what the caption leaves open (the lines things move on) is drawn at random.
+    """Draws a moving scene; what the caption leaves open (where things start) is drawn at random.
 
     Returns:
         uint8 array [frames, 64, 64, 3].
     """
+    return render_staged(stage(scene, generator), frames)
+
+
+def render_staged(staged: StagedScene, frames: int = FRAMES) -> np.ndarray:
+    """The clip of a scene of which nothing is open: uint8 array [frames, 64, 64, 3]."""
     clip = np.empty((frames, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    clip[:] = BACKGROUNDS[scene.background]
-    for name, corners in zip(scene.things, paths(scene, generator, frames), strict=True):
-        paint, opacity = _painted(name, scene.background)
+    clip[:] = BACKGROUNDS[staged.scene.background]
+    for name, corners in zip(staged.scene.things, paths(staged, frames), strict=True):
+        paint, opacity = _painted(name, staged.scene.background)
         for frame, (top, left) in zip(clip, corners, strict=True):
             area = frame[top : top + MOVING_PIXELS, left : left + MOVING_PIXELS]
             np.copyto(area, paint, where=opacity)
     return clip
 
 
-def paths(scene: MovingScene, generator: np.random.Generator, frames: int = FRAMES) -> np.ndarray:
-    """Where the upper left corners of the objects are: pixel rows and columns, int64 [objects, frames, 2]."""
+def stage(scene: MovingScene, generator: np.random.Generator) -> StagedScene:
+    """Draws at random where the objects of a scene start: on lines a cell apart, two objects on opposite ones."""
     motions = list(scene.things.values())
     axes = [motion.axis for motion in motions if motion.axis is not None]
     axis = axes[0] if axes else int(generator.integers(2))
-    lanes = generator.permutation([0, TRACK]) if len(motions) == 2 else [_anywhere(generator)]
-    corners = np.empty((len(motions), frames, 2), np.int64)
-    for corner, motion, lane in zip(corners, motions, lanes, strict=True):
-        corner[:, 1 - axis] = lane
-        corner[:, axis] = _anywhere(generator) if motion == STILL else way(motion, frames)
+    lanes = generator.permutation([0, TRACK]).tolist() if len(motions) == 2 else [_anywhere(generator)]
+    starts = []
+    for motion, lane in zip(motions, lanes, strict=True):
+        along = _anywhere(generator) if motion == STILL else int(way(motion, 1)[0])
+        starts.append((lane, along) if axis else (along, lane))
+    return StagedScene(scene, tuple(starts))
+
+
+def paths(staged: StagedScene, frames: int = FRAMES) -> np.ndarray:
+    """Where the upper left corners of the objects are: pixel rows and columns, int64 [objects, frames, 2]."""
+    assert staged.starts is not None
+    corners = np.tile(np.array(staged.starts)[:, None], (1, frames, 1))
+    for corner, motion in zip(corners, staged.scene.things.values(), strict=True):
+        if motion.axis is not None:
+            corner[:, motion.axis] = way(motion, frames)
     return corners
 
 

@@ -195,6 +195,11 @@ def _instrument(prompt: str, name: str) -> str:
         return _INSTRUMENT_WORDS[name]
     if not name:
         raise PromptError(prompt, "no instrument is named", f"choose from {', '.join(INSTRUMENTS)}")
+    words = name.split()
+    for count in range(len(words) - 1, 0, -1):
+        if " ".join(words[:count]) in _INSTRUMENT_WORDS:
+            rest = " ".join(words[count:])
+            raise PromptError(prompt, f"{rest!r} is not understood", f"keys are {', '.join(TONES)}, major or minor")
     close = difflib.get_close_matches(name, _INSTRUMENT_WORDS, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     reason = f"{name!r} is not an instrument or a phrase of the caption grammar"

@@ -107,8 +107,9 @@ class NeighbourSession:
         self.device = prompt.embeddings.device
         self._prompt = prompt + null_prompt if sampling.guided else prompt
         self._prefix = backbone.condition_length
-        if self._prompt.embeddings.shape[1] != self._prefix:
-            raise SizeError(f"a condition of {self._prompt.embeddings.shape[1]} embeddings", str(self._prefix))
+        if self._prompt.embeddings.shape[1] != backbone.prompt_length:
+            given = f"a condition of {self._prompt.embeddings.shape[1]} embeddings"
+            raise SizeError(given, str(backbone.prompt_length))
         known = known_tokens(known, layout, self.batch)
         self.constrained = bool((known >= 0).any())
         self.known = layout.fold(known.to(self.device))
@@ -138,10 +139,11 @@ class NeighbourSession:
         first, written = self._start[(committed - 1).clamp(min=0)], self._start[committed]
         line = (first[:, None] + self._line[:reads]).clamp(max=self.layout.length)
         targets = (written[:, None] + self._line[:writes]).clamp(max=self.layout.length - 1)
-        condition = self._prompt.embeddings if self._common == 0 else None
+        prompt, told = self.backbone.split(self._prompt.embeddings)
+        condition = prompt if self._common == 0 else None
         self._make_visible(line, window)
         tokens = self._for_all_rows(self._tokens_at(planes, committed, line))
-        features = self.backbone.features(tokens, self._for_all_rows(line), self._cache, condition)
+        features = self.backbone.features(tokens, self._for_all_rows(line), self._cache, condition, told)
         before = first if condition is None else first - 1
         logits = self.backbone.logits(features, self._for_all_rows(before), self._for_all_rows(targets))
         probs = self.sampling.probabilities(*(logits.chunk(2) if self.sampling.guided else (logits,)))

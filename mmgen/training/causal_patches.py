@@ -108,7 +108,7 @@ def measure_clip_tokenizer(tokenizer: CausalPatchVQ, objects: Sequence[str], cli
         used[codes.flatten()] = True
         changed.append((codes[:, :, 1:] != codes[:, :, :-1]).sum((-2, -1)).float().mean())
         errors.append((decoded - originals).square().mean((1, 3, 4)))
-        scenes += drawn
+        scenes += [staged.scene for staged in drawn]
         shown += list(to_pixels(decoded))
     error = torch.cat(errors)
     keys = torch.arange(error.shape[1]) % tokenizer.frame_stride == 0

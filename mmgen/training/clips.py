@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgen.scenes.motion import MovingScene
-from mmgen.scenes.motion_encoder import MovingSceneEncoder
-from mmgen.scenes.motion_render import FRAMES, render_clip, sample_moving_scene
+from mmgen.scenes.motion import StagedScene
+from mmgen.scenes.motion_encoder import MovingSceneEncoder, StoryboardEncoder
+from mmgen.scenes.motion_render import FRAMES, render_staged, sample_moving_scene, stage
 from mmgen.scenes.render import draw_scenes
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
+
+_UNSAID = 8
+"""Of so many clips one does not say where things start, to encoders that are told."""
 
 
 def draw_clips(
@@ -22,7 +25,7 @@ def draw_clips(
     held_out: bool = False,
     frames: int = FRAMES,
     pairs: float = 0.4,
-) -> tuple[list[MovingScene], Tensor]:
+) -> tuple[list[StagedScene], Tensor]:
     """Draws moving scenes at random and their clips.
 
     Args:
@@ -35,7 +38,8 @@ def draw_clips(
     """
     generator = np.random.default_rng(seed)
     scenes = draw_scenes(lambda: sample_moving_scene(generator, objects, pairs), count, held_out)
-    return scenes, to_videos([render_clip(scene, generator, frames) for scene in scenes])
+    staged = [stage(scene, generator) for scene in scenes]
+    return staged, to_videos([render_staged(own, frames) for own in staged])
 
 
 @torch.no_grad()
@@ -45,7 +49,6 @@ def draw_clip_codes(
     text_encoder: MovingSceneEncoder,
     tokenizer: CausalPatchVQ,
     unconditional: float = 0.0,
-    held_out: bool = False,
     pairs: float = 0.4,
 ) -> tuple[Tensor, Tensor]:
     """Draws captioned clips for training.
@@ -54,14 +57,16 @@ def draw_clip_codes(
         seed: decides the batch.
         unconditional: share of clips whose caption is dropped, for classifier-free guidance (Ho and
             Salimans 2022); rounded to whole clips of a batch, so 0.1 of 16 is 2.
-        held_out: draw only combinations kept out of training; otherwise only the others.
         pairs: share of the clips that have two objects.
 
     Returns:
         Caption fields int64 [count, P], and codes int64 [count, 1, t, h, w] on the text encoder's device.
     """
-    scenes, clips = draw_clips(seed, count, text_encoder.config.objects, held_out, pairs=pairs)
-    ids = text_encoder.ids(scenes)
+    scenes, clips = draw_clips(seed, count, text_encoder.config.objects, pairs=pairs)
+    told = isinstance(text_encoder, StoryboardEncoder)
+    ids = text_encoder.ids(
+        [scene if told and (index + 1) % _UNSAID else scene.scene for index, scene in enumerate(scenes)]
+    )
     ids[: round(count * unconditional)] = text_encoder.null_ids(1)
     return ids, tokenizer.encode(clips.to(tokenizer.device)).to(text_encoder.device)
 

@@ -34,6 +34,8 @@ from mmgen.training.recipe import Recipe
 from mmgen.training.scales import token_losses
 from mmgen.training.transport import taught_tokens
 
+_KEPT = 32
+"""Codes of each token that `transport` goes on with."""
 _ROWS = 32
 """Pictures that a teacher makes at once."""
 
@@ -123,7 +125,6 @@ def make_pairs(
     work: Path,
     log: Callable[[str], None] = print,
     steps: int = 64,
-    kept: int = 32,
 ) -> Pairs:
     """Makes pairs by a pipeline's own guidance, temperature and passes; goes on where an earlier run stopped.
 
@@ -132,7 +133,6 @@ def make_pairs(
         scales: how many the teacher writes, the first ones.
         work: folder for a file of each batch, whose number decides its captions and its noise.
         steps: of each token's path, as in `transport`.
-        kept: of each token's codes, likewise.
     """
     parts, folder = [], work / f"pairs-{scales}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,14 +140,14 @@ def make_pairs(
         file = folder / f"{number:05}.safetensors"
         if not file.is_file():
             partial = file.with_suffix(".partial")
-            save_file(vars(_taught(teacher, number, scales, steps, kept)), partial)
+            save_file(vars(_taught(teacher, number, scales, steps)), partial)
             partial.replace(file)
             log(f"pairs of {scales} scales: {(number + 1) * _ROWS} of {count}")
         parts.append(load_file(file))
     return Pairs(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
-def _taught(teacher: TextToImageScalesPipeline, number: int, scales: int, steps: int, kept: int) -> Pairs:
+def _taught(teacher: TextToImageScalesPipeline, number: int, scales: int, steps: int) -> Pairs:
     """The pairs of a batch. Those of fewer scales have numbers, captions and noise of their own."""
     encoder, tokenizer, decoder = teacher.text_encoder, teacher.tokenizer, teacher.decoder
     scenes, _ = draw_batch((7, scales, number), _ROWS, encoder.config.objects)
@@ -156,7 +156,7 @@ def _taught(teacher: TextToImageScalesPipeline, number: int, scales: int, steps:
     pairs = Pairs(encoder.ids(scenes), seeds, blank)
     session = teacher.session(teacher.plan([encoder.grammar.describe(scene) for scene in scenes], seed=seeds.tolist()))
     noise = pairs.noise(tokenizer).to(session.device)
-    tokens = taught_tokens(session, noise, tokenizer.codebook, steps, kept, decoder.passes, decoder.entropy)
+    tokens = taught_tokens(session, noise, tokenizer.codebook, steps, _KEPT, decoder.passes, decoder.entropy)
     return Pairs(pairs.ids, seeds, tokens.cpu().contiguous())
 
 

@@ -45,7 +45,7 @@ class VideoRecipe(CaptionedRecipe):
         if self.pipeline.component_types["transformer"] is RasterTransformer:
             return RasterTransformer(height=rows, width=columns, frames=steps, **given, **self.transformer)
         sizes = (steps, rows, columns)
-        made = NeighbourTransformer(sizes=sizes, classes=None, blind=False, **given, **self.transformer)
+        made = NeighbourTransformer(sizes=sizes, classes=None, blind=False, told=True, **given, **self.transformer)
         for block in made.blocks:  # as the blocks of our other transformers begin
             nn.init.zeros_(block.attention_out.weight)  # type: ignore[arg-type,union-attr]
             nn.init.zeros_(block.down.weight)  # type: ignore[arg-type,union-attr]

@@ -20,7 +20,7 @@ from mmgen.batch.progress import Progress
 from mmgen.batch.request import Request
 from mmgen.batch.run import Extras, run
 from mmgen.batch.worker import Worker
-from mmgen.errors import MmgenError, OptionError
+from mmgen.errors import MmgenError
 from mmgen.web import limits
 from mmgen.web.streaming import Voice, stream
 from mmgen.web.studio import Studio
@@ -72,7 +72,7 @@ def work(
     def job(voice: Voice) -> None:
         with named(path), rows.opened(str(path)) as source:
             own = dataclasses.replace(source, name=path.name)
-            rules = Rules(workers=1, batch=_TOGETHER)
+            rules = Rules(workers=1, batch=_TOGETHER, most_items=limits.MAXIMUM_ITEMS)
             run(own, settings, folder, rules, _Told(voice), lambda: _Here(studio, settings, voice), Extras())
 
     yield from stream(job)
@@ -103,10 +103,6 @@ class _Told(Progress):
         self._said = 0.0
 
     def started(self, workers: int) -> None:
-        if self.items > limits.MAXIMUM_ITEMS:
-            raise OptionError(
-                "count", self.items, f"at most {limits.MAXIMUM_ITEMS} results; `mmgen batch` has no limit"
-            )
         self._say()
 
     def counted(self, record: Mapping[str, Any]) -> None:

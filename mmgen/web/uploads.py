@@ -8,7 +8,6 @@ import mimetypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Literal, TypedDict
 
 from gradio.utils import get_upload_folder
@@ -16,6 +15,7 @@ from gradio.utils import get_upload_folder
 from mmgen.errors import MmgenError, OutputError
 from mmgen.media import read_frames
 from mmgen.pipelines.recording import recording
+from mmgen.web.limits import MAXIMUM_SECONDS
 
 _CURE = "upload it: gradio_client.handle_file does; or give the address of a result"
 MEDIA = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".wav", ".flac", ".ogg", ".mp3"]
@@ -39,10 +39,11 @@ class Upload(TypedDict):
     meta: _Mark
 
 
-def uploaded(file: Any) -> Path:
+def uploaded(file: Any, folder: str | Path) -> Path:
     """The file that a request names.
 
     Args:
+        folder: where what an address holds is written; whoever made it deletes it.
         file: what Gradio's clients make of a file: an object with a `path`; or an address: that of an upload or result
             here, or one that holds all of the file.
 
@@ -51,7 +52,7 @@ def uploaded(file: Any) -> Path:
     """
     path = file.get("path") if isinstance(file, dict) else file
     if isinstance(path, str) and path.startswith("data:"):
-        return from_address(path, Path(mkdtemp(dir=get_upload_folder())))
+        return from_address(path, Path(folder))
     if not isinstance(path, str):
         raise OutputError("the file", "is none", _CURE)
     found = Path(path.partition(_SERVED)[2] or path).resolve()
@@ -89,7 +90,7 @@ def contents(path: Path, pipe: Any) -> Any:
         MmgenError: it holds nothing for the pipeline.
     """
     if pipe.medium == "audio":
-        return recording(path, pipe.sampling_rate, pipe.tokenizer.channels)
+        return recording(path, pipe.sampling_rate, pipe.tokenizer.channels, MAXIMUM_SECONDS)
     return read_frames(path, _MOST_PIXELS)
 
 

@@ -122,6 +122,8 @@ def test_distances_are_in_units_of_what_the_last_codebook_corrects():
     distances = books.distances(codes[..., None], near).flatten().tolist()
     assert distances == pytest.approx([4.0, torch.inf, 4.0])
     assert books.stand_for(vectors) and not books.stand_for([None, *vectors[1:]])
+    vectors[0].mul_(2)
+    assert not books.stand_for(vectors)
     assert Codebooks.of_residuals([None, None]) is None
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import mmgen
 from mmgen.checkpoints import musicgen, published
-from mmgen.errors import OptionError, OutputError, PromptError, SizeError, WeightsError
+from mmgen.errors import OptionError, OutputError, PromptError, SizeError, UnknownNameError, WeightsError
 from mmgen.pipelines.recording import recording
 
 TEXTS = ["a slow sad song with piano", "happy"]
@@ -178,7 +178,7 @@ def test_damaged_folders_are_refused(folder, tmp_path):
         ({"height": 64}, OptionError, "sound has a duration"),
         ({"num_waveforms_per_prompt": 0}, OptionError, "1 to 256"),
         ({"output_type": "pil"}, OptionError, "np, pt, latent"),
-        ({"tempo": 3}, OptionError, "duration, continue_from"),
+        ({"tempo": 3}, UnknownNameError, "continue_from, duration"),
         ({"decoder": "autoregressive"}, mmgen.errors.UnknownNameError, "plane-wise"),
         ({"continue_from": np.zeros((1, 200), np.float32), "duration": 0.2}, SizeError, r"less than 0\.2 s"),
         ({"continue_from": np.zeros((3, 20), np.float32)}, SizeError, r"\[2, samples\]"),

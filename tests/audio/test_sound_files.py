@@ -83,6 +83,13 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_more_is_read_than_may_be(tmp_path):
+    write_sound(tmp_path / "x.flac", np.zeros((1, 3 * RATE), "f4"), RATE, None)
+    assert read_sound(tmp_path / "x.flac", 3)[0].shape == (1, 3 * RATE)
+    with pytest.raises(OutputError, match=r"lasts longer than 2\.9 s"):
+        read_sound(tmp_path / "x.flac", 2.9)
+
+
 def test_what_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(OutputError, match="no such file"):
         read_sound(tmp_path / "x.wav")

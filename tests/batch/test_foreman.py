@@ -70,6 +70,23 @@ def test_memory_does_not_grow_with_the_number_of_items(tmp_path):
     assert peaks[1] < 1.2 * peaks[0] + 100_000, peaks
 
 
+@pytest.mark.parametrize("renewing, most", [(False, 16), (True, 64)])
+def test_one_worker_that_begins_waiting_items_is_given_several_batches(tmp_path, renewing, most):
+    given = []
+
+    class Crew(EchoCrew):
+        def ask(self, place, method, *arguments):
+            given.extend([len(arguments[1].items)] if method == "draw" else [])
+            super().ask(place, method, *arguments)
+
+    listener = Silent()
+    listener.begin(200, 0, 0, 1)
+    job, rules = Job(tmp_path, {"made_by": {}}), Rules(workers=1, batch=16)
+    chunks = Chunks(items(200))
+    Foreman(Crew(), job, SETTINGS, rules, 1, 200, chunks, Interruption(), listener, renewing).work()
+    assert max(given) == most and sum(given) == 200
+
+
 def test_the_engine_costs_less_than_5_milliseconds_an_item(work):
     def seconds():
         spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmgen.batch.drawing import drawn, renews
+from mmgen.batch.drawing import choices, drawn, renews
 
 PROMPTS = ["a cat", "two dogs on a blue background", "a star", "a sun in the top left", "a rocket"]
 ITEMS = [SimpleNamespace(prompt=prompt, seed=seed) for seed, prompt in enumerate(PROMPTS)]
@@ -23,6 +23,13 @@ def test_items_come_as_they_are_finished_and_are_those_of_one_call(tiny_pipeline
         assert np.array_equal(picture, whole.images[number])
         expected = whole.statistics[number]
         assert (own.prompt, own.evaluations, own.complete) == (expected.prompt, expected.evaluations, True)
+
+
+def test_requests_cannot_say_how_many_are_made_of_them(tiny_pipeline):
+    counted = {"num_images_per_prompt", "num_videos_per_prompt", "num_waveforms_per_prompt", "batch_size"}
+    assert not counted & set(choices(tiny_pipeline)) and "decoder" in choices(tiny_pipeline)
+    with pytest.raises(ValueError, match="5 items were asked for, 10 came"):
+        list(drawn(tiny_pipeline, ITEMS, {"num_images_per_prompt": 2}, 8))
 
 
 def test_what_cannot_be_planned_does_not(tiny_pipeline):

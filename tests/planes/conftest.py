@@ -24,7 +24,13 @@ def random_transformer(seed: int = 1, **changes: object) -> NeighbourTransformer
 
 
 def class_prompts(model: NeighbourTransformer, labels: torch.Tensor) -> tuple[Prompt, Prompt]:
-    return model.class_prompt(labels), model.class_prompt(torch.full_like(labels, model.config.classes))
+    prompts = model.class_prompt(labels), model.class_prompt(torch.full_like(labels, model.config.classes))
+    if not model.config.told:
+        return prompts
+    told = torch.randn(5, model.layout.length + 1, 32, generator=torch.Generator().manual_seed(6))[labels]
+    return tuple(
+        Prompt(torch.cat((prompt.embeddings, told * sign), 1)) for prompt, sign in zip(prompts, (1, -1), strict=True)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +42,12 @@ def transformer() -> NeighbourTransformer:
 def video_transformer() -> NeighbourTransformer:
     """One of 2 frames of 2 x 3 codes, with learned positions."""
     return random_transformer(2, sizes=(2, 2, 3), positions="learned")
+
+
+@pytest.fixture(scope="session")
+def told_transformer() -> NeighbourTransformer:
+    """One that is told something at every place."""
+    return random_transformer(3, told=True)
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,16 @@ def test_known_planes_cost_nothing() -> None:
         assert bool((generation.evaluations == 2).all())
 
 
+def test_a_finished_row_does_not_widen_what_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, read = LAYOUT.known().repeat(2, 1), []
+    known[0] = torch.tensor((-1, 0, 1, 1, 0, 1))
+    score = MarkovPlanes.score
+    monkeypatch.setattr(MarkovPlanes, "score", lambda own, given: read.append(given.shape[1]) or score(own, given))
+    generation = planes.make("plane-wise").generate(MarkovPlanes(torch.arange(2), known), Rng([0, 1]))
+    assert generation.evaluations.tolist() == [1, LAYOUT.count]
+    assert read == [1] * LAYOUT.count
+
+
 def test_structure_saves_evaluations() -> None:
     """Where planes depend on each other in few rows, Jacobi decoding writes most in a fraction of the evaluations."""
     flat = tables()[:, :, :1, :1].expand(tables().shape)

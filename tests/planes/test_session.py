@@ -47,7 +47,7 @@ WINDOWS = (([0, 0, 0], 2), ([1, 2, 2], 3), ([2, 5, 3], 1), ([3, 5, 4], 4), ([3, 
 """Planes committed in each row, and the window scored then."""
 
 
-@pytest.mark.parametrize("kind", ["transformer", "video_transformer"])
+@pytest.mark.parametrize("kind", ["transformer", "video_transformer", "told_transformer"])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 @pytest.mark.parametrize("device", ["cpu", "accelerator"])
 def test_ragged_windows_score_as_whole_lines_do(
@@ -84,13 +84,25 @@ def test_ragged_windows_score_as_whole_lines_do(
             assert bool((probs[row, reached:, :, 0] == 1).all())
 
 
+def test_what_a_place_is_told_counts_behind_it_alone(told_transformer: NeighbourTransformer) -> None:
+    model, tokens = told_transformer, lines(told_transformer, 1)
+    prompt = class_prompts(model, torch.tensor([2]))[0].embeddings
+    before = model.teacher_forced(prompt, tokens)
+    for place in range(model.layout.length):
+        other = prompt.clone()
+        other[:, model.condition_length + 1 + place] += 1
+        changed = (model.teacher_forced(other, tokens) - before).abs().amax(-1)[0] > 1e-6
+        assert not changed[model.layout.levels <= model.layout.levels[place]].any()
+        assert changed[model.layout.levels > model.layout.levels[place]].all()
+
+
 def test_nothing_but_tokens_is_read_where_rows_stand_together(transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, int]] = []
     features, logits = NeighbourTransformer.features, NeighbourTransformer.logits
 
-    def count_read(self, tokens, line, cache, condition=None):
+    def count_read(self, tokens, line, cache, condition=None, told=None):
         read.append((tokens.shape[1] + (0 if condition is None else condition.shape[1]), 0))
-        return features(self, tokens, line, cache, condition)
+        return features(self, tokens, line, cache, condition, told)
 
     def count_written(self, given, first, targets):
         read[-1] = (read[-1][0], targets.shape[1])

@@ -7,7 +7,7 @@ import torch
 import mmgen
 from mmgen.backbones.sound import SoundTransformer
 from mmgen.decoding import planes
-from mmgen.errors import OptionError, PromptError
+from mmgen.errors import OptionError, PromptError, SizeError
 from mmgen.evaluation.judges import evaluate, judge_of
 from mmgen.pipelines.text_to_sound import TextToSoundPipeline
 from mmgen.scenes.sound_encoder import SoundSceneEncoder
@@ -81,6 +81,19 @@ def test_pieces_are_the_whole_to_the_last_bit_and_no_frame_is_decoded_twice(pipe
     assert sum(codes[..., 0].numel() for codes in decoded) == 2 * 15
     assert len(pieces) == {0.02: 13, 0.1: 3, 1.0: 1}[seconds]
     assert np.array_equal(np.concatenate(pieces, axis=-1), whole)
+
+
+def test_several_of_a_caption_are_written_however_it_is_asked(pipe):
+    wish = {"num_waveforms_per_prompt": 2, "seed": 4, "duration": 0.3}
+    whole = pipe(CAPTIONS[0], **wish).audios
+    assert whole.shape == (2, 1, 4800)
+    assert np.array_equal(np.concatenate(list(pipe.stream(CAPTIONS[0], **wish)), axis=-1), whole)
+
+
+def test_too_long_a_beginning_is_refused_before_it_is_encoded(pipe, monkeypatch):
+    monkeypatch.setattr(SoundVQ, "encode", lambda codec, waveform: pytest.fail("it was encoded"))
+    with pytest.raises(SizeError, match=r"less than 0\.3 s"):
+        pipe(CAPTIONS[0], duration=0.3, continue_from=np.zeros(48_000, np.float32))
 
 
 def test_a_saved_pipeline_writes_the_same(pipe, tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 import mmgen
 from mmgen import media
 from mmgen.cli import main
-from mmgen.errors import OptionError, OutputError, SizeError
+from mmgen.errors import OptionError, OutputError, SizeError, UnknownNameError
 from mmgen.pipelines.output import VideoOutput
 
 
@@ -211,5 +211,5 @@ def test_commands_that_cannot_be(run, tmp_path, words, code, reason):
 
 def test_pictures_have_nothing_of_clips(tiny_pipeline):
     for setting in ({"frames": 3}, {"continue_from": "one.png"}):
-        with pytest.raises(OptionError, match="needed is one of guidance"):
+        with pytest.raises(UnknownNameError, match="choose from guidance"):
             tiny_pipeline.plan("a cat", **setting)

@@ -15,7 +15,7 @@ from mmgen.backbones.raster import RasterTransformer
 from mmgen.decoding import planes
 from mmgen.errors import PromptError
 from mmgen.pipelines.text_to_video import TextToVideoNeighbourPipeline, TextToVideoPipeline
-from mmgen.scenes.motion_encoder import MovingSceneEncoder
+from mmgen.scenes.motion_encoder import MovingSceneEncoder, StoryboardEncoder
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
 from mmgen.training import recipes, video
 from mmgen.training.folders import write_model
@@ -39,12 +39,14 @@ def spread(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def pipeline(kind):
-    encoder, codes = spread(MovingSceneEncoder(size=32)), tokenizer()
+    codes = tokenizer()
     if kind is TextToVideoPipeline:
+        encoder = spread(MovingSceneEncoder(size=32))
         transformer = RasterTransformer(16, 2, 2, encoder.length, 32, 2, 2, 48, frames=3)
         decoder = decoding.make("jacobi", window=8, drafter="frame-repeat")
     else:
-        transformer = NeighbourTransformer(16, (3, 2, 2), 32, 2, 2, 48, None, condition_length=encoder.length)
+        encoder = spread(StoryboardEncoder(size=32, sizes=(3, 2, 2)))
+        transformer = NeighbourTransformer(16, (3, 2, 2), 32, 2, 2, 48, None, None, encoder.length, told=True)
         decoder = planes.make("plane-wise")
     pipe = kind(codes, encoder, spread(transformer), decoder, {"guidance": 1.5})
     pipe.set_progress_bar_config(disable=True)
@@ -113,6 +115,15 @@ def test_a_folder_draws_the_same_clips(pipe, tmp_path):
     assert np.array_equal(
         again(CAPTIONS[0], seed=1, output_type="np").frames, pipe(CAPTIONS[0], seed=1, output_type="np").frames
     )
+
+
+def test_where_things_start_is_drawn_from_the_seed_and_told_unless_codes_are_known():
+    pipe = pipeline(TextToVideoNeighbourPipeline)
+    one, other = (pipe.plan([CAPTIONS[0]] * 20, seed=seed).subjects for seed in (list(range(20)), 3))
+    assert one[3] == other[0] and len({subject.starts for subject in one}) > 1
+    known = torch.full((1, 1, 3, 2, 2), -1)
+    known[..., 0, 0, 0] = 5
+    assert pipe.plan(CAPTIONS[0], seed=3, known=known).subjects == [pipe.read(CAPTIONS[0])]
 
 
 @pytest.mark.parametrize("name", ["moving-64", "moving-64-neighbour"])

@@ -120,6 +120,7 @@ def test_a_file_of_prompts_comes_back_as_a_zip(client, tmp_path):
     [
         ({"prompt": "a cat", "continue_from": "/etc/passwd"}, "no field of a request is called 'continue_from'"),
         ({"prompt": "a cat", "count": 501}, "count=501: needed is at most 500 results"),
+        ({"prompt": "a cat", "count": 1_000_000}, "count=1000000: needed is at most 500 results"),
         ({"prompt": "a unicorn"}, "'unicorn' is not an object"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mmgen.decoding.decoder import Generation
 from mmgen.decoding.line import common_known_runs, leading, longest_known_run
@@ -37,9 +38,14 @@ class PlaneWise(PlaneDecoder):
         line = PlaneLine(session, window)
         position = 0
         while line.unfinished():
-            runs = leading(whole(line.known())) if planned is None else planned[position]
+            # Behind the end everything counts as known: a row that is finished must not widen what others read.
+            runs = planned[position] if planned is not None else self._runs(line)
             width = min(1 + int(torch.as_tensor(runs).max()), window)
             position += width
             line.draft(line.known(width).clamp(min=0))
             line.commit(race(session.score(line.inputs(width)), line.noise(rng, width)), runs + 1)
             yield line.generation
+
+    def _runs(self, line: PlaneLine) -> Tensor:
+        """Planes that are known as a whole behind those committed, int64 [B]."""
+        return leading(whole(line.known())).masked_fill(line.committed >= line.count, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 from mmgen.web import restore as restoring
@@ -25,8 +26,8 @@ def restore(studio: Studio) -> Any:
             prompt, seed, pipeline, decoder, options, guidance, temperature, top_k, top_p, and conditions by name; of an
             edit: prompt, seed, pipeline, decoder, and cells or interval.
         """
-        with in_words():
-            return restoring.of_file(studio, uploaded(file)).to_dict()
+        with in_words(), tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
+            return restoring.of_file(studio, uploaded(file, folder)).to_dict()
 
     return settings
 

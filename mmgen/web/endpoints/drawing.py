@@ -61,7 +61,7 @@ def generate(studio: Studio) -> Any:
             "frames": frames,
         }  # fmt: skip
         with in_words(), tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
-            settings["continue_from"] = None if continue_from is None else uploaded(continue_from)
+            settings["continue_from"] = None if continue_from is None else uploaded(continue_from, folder)
             for frame in studio.draw(prompt, **settings):
                 yield rows(frame, folder)
 
@@ -141,7 +141,7 @@ def edit(studio: Studio) -> Any:
             As of /generate.
         """
         with in_words(), tempfile.TemporaryDirectory(prefix="mmgen-") as folder:
-            path = uploaded(file)
+            path = uploaded(file, folder)
             with named(path):
                 begun = sketch.begin(studio, pipeline, path)
             chosen = read_decoder(studio.model(pipeline), decoder)

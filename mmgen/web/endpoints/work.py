@@ -40,7 +40,7 @@ def batch(studio: Studio) -> Any:
             own = read_decoder(model, decoder)
             defaults = {"decoder": own.name, "decoder_options": own.options(), "count": count}
             said: dict[str, Any] = {}
-            with closing(jobs.work(studio, model.name, uploaded(file), defaults, folder)) as standings:
+            with closing(jobs.work(studio, model.name, uploaded(file, place), defaults, folder)) as standings:
                 for standing in standings:
                     said = {"items": standing.items, "done": standing.done, "failed": standing.failed, "file": None}
                     yield said
