@@ -66,5 +66,5 @@ def surest(confidences: Tensor, free: Tensor, hidden: Tensor) -> Tensor:
         bool [B, L].
     """
     order = confidences.masked_fill(~free, torch.inf).argsort(dim=-1, stable=True)
-    ranked = torch.arange(order.shape[-1], device=order.device) >= hidden.to(order.device)[:, None]
+    ranked = torch.arange(order.shape[-1], device=order.device) >= hidden.to(order.device, non_blocking=True)[:, None]
     return torch.zeros_like(free).scatter(-1, order, ranked.expand_as(free))

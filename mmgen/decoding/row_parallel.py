@@ -55,7 +55,7 @@ class RowParallel(Decoder):
         known = (session.known if session.constrained else session.known[:1]) >= 0
         for step in schedule(session.layout, self.window, known.cpu()):
             places, sources, present, draws, committed, evaluations = (
-                part.to(device).expand(batch, *part.shape[1:]) for part in step
+                part.to(device, non_blocking=True).expand(batch, *part.shape[1:]) for part in step
             )
             probs = session.score_at(line.gather(1, sources), places, present)
             tokens = race(probs, rng.token_noise(places, session.vocabulary_size, length))

@@ -57,8 +57,8 @@ class Lookup(Stepwise):
         """Lays out what every committed token follows."""
         line, layout, device = context.line, context.line.session.layout, context.line.committed.device
         offsets, fallbacks = self.offsets(layout), self.fallbacks(layout)
-        self._sources = torch.tensor(offsets + fallbacks, device=device)
-        self._mixers = torch.tensor(_MIXERS[: len(offsets)], device=device)
+        self._sources = torch.tensor(offsets + fallbacks).to(device, non_blocking=True)
+        self._mixers = torch.tensor(_MIXERS[: len(offsets)]).to(device, non_blocking=True)
         places = torch.arange(line.length, device=device)
         before = (places - self._sources[: len(offsets), None]).clamp(min=-1)
         keys = (line.buffer[:, 1 + before] * self._mixers[:, None]).cumsum(1)

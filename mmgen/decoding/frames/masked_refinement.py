@@ -52,7 +52,7 @@ class MaskedRefinement(FrameDecoder):
         while not session.finished:
             tokens, hidden, number = session.known_here(), session.free_here(), 0
             while bool(hidden.any()):
-                evaluations = evaluations + (hidden > 0).to(session.device)
+                evaluations = evaluations + (hidden > 0).to(session.device, non_blocking=True)
                 left = self._hidden_after(number, hidden, tokens.shape[1])
                 tokens = self._refine(session, rng, tokens, left, number)
                 hidden, number = left, number + 1
