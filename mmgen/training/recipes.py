@@ -114,7 +114,7 @@ RECIPES: dict[str, Recipe] = {
         budget=Budget(steps=2500, learning_rate=4e-3, decay_from=0.45),
         decoder="plane-wise",
         decoder_options={},
-        sampling={"guidance": 1.25, "temperature": 0.8},
+        sampling={"guidance": 1.0, "temperature": 0.6},
     ),
     "moving-64-frames": FramesRecipe(
         folder="pipelines/moving-64-frames",
