@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 import mmgen
 from mmgen import decoding
 from mmgen.checkpoints import janus
-from mmgen.errors import OptionError, PromptError, SizeError, WeightsError
+from mmgen.errors import OptionError, PromptError, SizeError, UnknownNameError, WeightsError
 from mmgen.pipelines.janus import BEGIN_OF_IMAGE, BEGIN_OF_TEXT, PADDING, TEMPLATES, JanusPipeline
 from tokenizers import AddedToken, Tokenizer, decoders
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_drawn(pipe):
         pipe("a cat", height=16)
     with pytest.raises(OptionError, match=r"template='mine': needed is one of janus-pro, janus"):
         pipe("a cat", template="mine")
-    with pytest.raises(OptionError, match=r"negative_prompt='a dog': needed is one of .*template"):
+    with pytest.raises(UnknownNameError, match=r"'negative_prompt'; choose from .*template"):
         pipe("a cat", negative_prompt="a dog")
 
 

@@ -13,7 +13,7 @@ import mmgen
 from mmgen import decoding
 from mmgen.backbones.llamagen import LlamaGenTransformer
 from mmgen.cli import main
-from mmgen.errors import MissingDependencyError, OptionError, PromptError, WeightsError
+from mmgen.errors import MissingDependencyError, OptionError, PromptError, UnknownNameError, WeightsError
 from mmgen.pipelines.llamagen import LlamaGenPipeline, cleaned, move_to_end
 from mmgen.tokenizers.vqgan import VQGAN
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -93,7 +93,7 @@ def test_padding_is_a_condition_that_changes_the_picture(by_caption: LlamaGenPip
     assert left.statistics[0].conditions == {} and right.statistics[0].conditions == {"padding": "right"}
     with pytest.raises(OptionError, match="left, right"):
         by_caption("a red apple", padding="middle")
-    with pytest.raises(OptionError, match="negative_prompt"):
+    with pytest.raises(UnknownNameError, match="negative_prompt"):
         by_caption("a red apple", negative_prompt="a")
 
 

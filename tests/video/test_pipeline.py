@@ -195,7 +195,7 @@ def test_the_command_of_a_file_makes_it_again(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words, code, reason",
     [
-        (("a", "--format", "avi"), 2, "of clips it is one of mp4, gif, webp, png"),
+        (("a", "--format", "avi"), 2, "files of clips end in mp4, gif, webp, png"),
         (("a", "--out", "one.mp4", "--format", "gif"), 2, "ends in mp4"),
         (("a", "--count", "2", "--out", "one.mp4"), 2, "2 files are to be written, give a folder"),
         (("a", "--frames", "4"), 1, "one of 1, 3, 5, 7, 9"),
