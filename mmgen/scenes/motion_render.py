@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,6 +54,21 @@ def stage(scene: MovingScene, generator: np.random.Generator) -> StagedScene:
         along = _anywhere(generator) if motion == STILL else int(way(motion, 1)[0])
         starts.append((lane, along) if axis else (along, lane))
     return StagedScene(scene, tuple(starts))
+
+
+def stagings(scene: MovingScene) -> list[StagedScene]:
+    """All that `stage` may draw, each once."""
+    motions = list(scene.things.values())
+    axes = {motion.axis for motion in motions if motion.axis is not None} or {0, 1}
+    places = range(0, TRACK + 1, CELL)
+    starts: dict[tuple, None] = {}
+    for axis in axes:
+        for lanes in ((0, TRACK), (TRACK, 0)) if len(motions) == 2 else [(lane,) for lane in places]:
+            ways = [places if motion == STILL else [int(way(motion, 1)[0])] for motion in motions]
+            for along in itertools.product(*ways):
+                pairs = zip(lanes, along, strict=True)
+                starts[tuple((lane, place) if axis else (place, lane) for lane, place in pairs)] = None
+    return [StagedScene(scene, start) for start in starts]
 
 
 def paths(staged: StagedScene, frames: int = FRAMES) -> np.ndarray:

@@ -16,6 +16,7 @@ from mmgen.decoding import planes
 from mmgen.errors import PromptError
 from mmgen.pipelines.text_to_video import TextToVideoNeighbourPipeline, TextToVideoPipeline
 from mmgen.scenes.motion_encoder import MovingSceneEncoder, StoryboardEncoder
+from mmgen.scenes.motion_render import render_staged, stage
 from mmgen.tokenizers.causal_patches import CausalPatchVQ
 from mmgen.training import recipes, video
 from mmgen.training.folders import write_model
@@ -117,13 +118,19 @@ def test_a_folder_draws_the_same_clips(pipe, tmp_path):
     )
 
 
-def test_where_things_start_is_drawn_from_the_seed_and_told_unless_codes_are_known():
+def test_where_things_start_is_drawn_from_the_seed():
     pipe = pipeline(TextToVideoNeighbourPipeline)
-    one, other = (pipe.plan([CAPTIONS[0]] * 20, seed=seed).subjects for seed in (list(range(20)), 3))
-    assert one[3] == other[0] and len({subject.starts for subject in one}) > 1
-    known = torch.full((1, 1, 3, 2, 2), -1)
-    known[..., 0, 0, 0] = 5
-    assert pipe.plan(CAPTIONS[0], seed=3, known=known).subjects == [pipe.read(CAPTIONS[0])]
+    one, other = (pipe.staged(pipe.plan([CAPTIONS[0]] * 20, seed=seed)) for seed in (list(range(20)), 3))
+    assert one[3] == other[0] and len({staged.starts for staged in one}) > 1
+
+
+def test_where_frames_are_given_things_start_as_those_show():
+    pipe, rng = mmgen.load("moving-64-neighbour"), np.random.default_rng(2)
+    for caption in ("a cat moves down", "a star stays on a blue background", "a rocket moves up while a dog stays"):
+        shown = stage(pipe.read(caption), rng)
+        clip = render_staged(shown)[:5] / np.float32(255)
+        (staged,) = pipe.staged(pipe.plan(caption, seed=1, continue_from=clip))
+        assert staged == shown
 
 
 @pytest.mark.parametrize("name", ["moving-64", "moving-64-neighbour"])

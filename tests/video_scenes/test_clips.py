@@ -6,7 +6,7 @@ import torch
 
 from mmgen.layout import PlaneLayout
 from mmgen.scenes.grammar import BACKGROUNDS
-from mmgen.scenes.motion import DIRECTIONS, MOVING_OBJECTS, SPEEDS, STILL, Motion, MovingScene
+from mmgen.scenes.motion import DIRECTIONS, MOVING_OBJECTS, SPEEDS, STILL, Motion, MotionGrammar, MovingScene
 from mmgen.scenes.motion_encoder import MovingSceneEncoder, StoryboardEncoder
 from mmgen.scenes.motion_render import (
     CELL,
@@ -17,6 +17,7 @@ from mmgen.scenes.motion_render import (
     render_staged,
     sample_moving_scene,
     stage,
+    stagings,
     way,
 )
 from mmgen.scenes.render import is_held_out
@@ -53,6 +54,20 @@ def test_things_stay_inside_apart_and_on_cells_every_four_frames():
         assert (corners[:, ::4] % CELL == 0).all()
         if len(corners) == 2:
             assert (abs(corners[0] - corners[1]).max(axis=-1) >= TRACK).all()
+
+
+def test_stagings_are_all_that_may_be_drawn():
+    captions = {
+        "a cat moves up": 5,
+        "a cat stays": 25,
+        "a cat moves up while a dog moves down": 2,
+        "a cat bounces left while a dog stays": 10,
+        "a cat stays while a dog stays": 96,
+    }
+    for caption, count in captions.items():
+        scene = MotionGrammar().parse(caption)
+        drawn = {stage(scene, np.random.default_rng(seed)) for seed in range(20 * count)}
+        assert drawn == set(stagings(scene)) and len(stagings(scene)) == count
 
 
 def test_a_clip_shows_the_object_where_its_path_is():
