@@ -17,7 +17,7 @@ from mmgen.web.tabs.compare import Compare
 from mmgen.web.tabs.create import Create
 from mmgen.web.tabs.edit import Edit
 from mmgen.web.tabs.history import History
-from mmgen.web.theme import STYLE_PATH, theme
+from mmgen.web.theme import AROUND, STYLE_PATH, theme
 
 _TITLE = (
     '<header><svg viewBox="0 0 4 4" aria-hidden="true"><path d="M0 0h4v2H0zM0 2h2v1H0z"/>'
@@ -105,6 +105,7 @@ def launch(
             quiet=not block,
             theme=theme(),
             css_paths=STYLE_PATH,
+            head=AROUND,
             max_file_size=limits.MAXIMUM_UPLOAD,
             footer_links=["api", "settings"],
             run_history=False,

@@ -7,6 +7,13 @@ from pathlib import Path
 import gradio as gr
 
 STYLE_PATH = Path(__file__).with_name("style.css")
+AROUND = """<style>
+@media (max-width: 640px) {
+  .gradio-container .main.fillable.app { padding-inline: 0.9rem; }
+  .gradio-container footer .show-api ~ .divider { display: none; } /* what stands before it is not shown there */
+}
+</style>"""
+"""Style of what is around the page's own parts: Gradio lets rules of style files reach those alone."""
 
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _MONO = ("ui-monospace", "SF Mono", "Menlo", "DejaVu Sans Mono", "monospace")
