@@ -347,6 +347,8 @@ def test_decoders_are_described(run):
         (["a cat", "--continue-from", "one.png"], 2, "--continue-from: pictures of this pipeline take none"),
         (["a cat", "--batch", "0"], 2, "--batch"),
         (["a cat", "--dtype", "float8"], 2, "--dtype"),
+        (["a cat", "--weight-bits", "4"], 1, "weight_bits=4: needed is one of 8"),
+        (["a cat", "--cache-bits", "4"], 1, "cache_bits=4: needed is one of 16, 8"),
         (["a cat", "--device", "abacus"], 1, "one of cpu"),
         (["a cat", "--sed", "1"], 2, "No such option"),
         (["a cat", "a dog"], 2, "a dog"),

@@ -57,9 +57,23 @@ def load(
     weight_bits: int | None = None,
     cache_bits: int | None = None,
 ) -> Any:
-    """A pipeline with a progress bar on terminals only."""
+    """A pipeline with a progress bar on terminals only.
+
+    Raises:
+        OptionError: other bits than there are; before anything is read.
+    """
     import torch
     from diffusers.utils import logging
+
+    from mmgen.cache import CACHE_BITS
+    from mmgen.quantisation import WEIGHT_BITS
+
+    for name, bits, choices in (
+        ("weight_bits", weight_bits, (None, *WEIGHT_BITS)),
+        ("cache_bits", cache_bits, CACHE_BITS),
+    ):
+        if bits not in choices:
+            raise OptionError(name, bits, f"one of {', '.join(map(str, choices[1:]))}")
 
     import mmgen
 
