@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -113,17 +114,18 @@ class TextToVideoNeighbourPipeline(TextToVideoPipeline):
     @torch.no_grad()
     def staged(self, drawing: Drawing) -> list[StagedScene]:
         """Where things start in each clip: drawn from its seed; where codes are known, as suits those best."""
-        rows = zip(drawing.subjects, drawing.seeds, drawing.known, strict=True)
+        rows = zip(drawing.subjects, drawing.seeds, drawing.known.tolist(), strict=True)
+        suiting = functools.cache(self._suiting)  # rows of one scene and the same codes are judged once
         return [
-            stage(scene, np.random.default_rng(seed)) if bool((known < 0).all()) else self._suiting(scene, known)
+            stage(scene, np.random.default_rng(seed)) if max(known) < 0 else suiting(scene, tuple(known))
             for scene, seed, known in rows
         ]
 
-    def _suiting(self, scene: MovingScene, known: Tensor) -> StagedScene:
-        """Of all starts those under which known tokens [N] are likeliest, as if what is not known were as before."""
-        layout, choices = self.transformer.layout, stagings(scene)
-        tokens = layout.flatten(_filled(layout.unflatten(known[None]))).to(self._execution_device)
-        given = (known >= 0).to(tokens.device)
+    def _suiting(self, scene: MovingScene, known: tuple[int, ...]) -> StagedScene:
+        """Of all starts those under which N known tokens are likeliest, as if what is not known were as before."""
+        layout, choices, line = self.transformer.layout, stagings(scene), torch.tensor(known)
+        tokens = layout.flatten(_filled(layout.unflatten(line[None]))).to(self._execution_device)
+        given = (line >= 0).to(tokens.device)
         losses = []
         for start in range(0, len(choices), _TOGETHER):
             ids = self.text_encoder.ids(choices[start : start + _TOGETHER])
